@@ -1,0 +1,185 @@
+"""What was found out about a spec's references and about the host: frozen values, gathered once.
+
+Promises: plain immutable data with a digest (`facts_sha256`), so that a decision can be repeated from it.
+Does not: gather anything (reconcile/observe.py does, through the ports) or judge (preflight does).
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from controller.api.canonical import digest_value
+
+
+@dataclass(frozen=True, slots=True)
+class GitFacts:
+    """The repository of spec.source.git (or of the spec itself) as its objects say."""
+
+    found: bool
+    error: str = ""
+    repo: str = ""
+    """The reference as written (never a host path)."""
+    commit: str | None = None
+    """The stated commit, or the newest that changed the user part or the path when none was stated."""
+    stated: bool = False
+    exists: bool = False
+    reachable: bool = False
+    """The commit is contained in the configured ref (HEAD's branch by default)."""
+    ref: str = ""
+    path_exists: bool = False
+    dirty: tuple[str, ...] = ()
+    """Paths below source.git.path (and the spec's own user part) that differ from the commit; at most 20."""
+    has_remote: bool = False
+    pushed: bool = False
+    """Contained in a remote-tracking ref; no network was needed."""
+    hostile: tuple[str, ...] = ()
+    """Entries of the tree at path that may not be exported: symlinks out of the tree, submodules, names with '..' or '.git'."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFacts:
+    """A content-addressed snapshot."""
+
+    sha256: str
+    found: bool
+    verified: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LockFacts:
+    """The dependency lock, read at the commit."""
+
+    manifest: str
+    found: bool
+    sha256: str | None = None
+    packages: int = 0
+    unpinned: tuple[str, ...] = ()
+    """Requirements without an exact version and a sha256 hash; at most 20."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InterpreterFacts:
+    """The Python that the process runtime will use."""
+
+    requested: str | None
+    found: bool
+    version: str = ""
+    """Full version such as 3.11.2."""
+    implementation: str = "cpython"
+    platform: str = ""
+    """sysconfig platform such as linux-x86_64."""
+    path: str = ""
+    """Real path of the executable on this host; not part of a plan."""
+    prefix: str = ""
+    """Installation folder (sys.base_prefix); not part of a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    """One dataset as found on disk or in the commit."""
+
+    name: str
+    found: bool
+    sha256: str | None = None
+    size: int = 0
+    files: int = 0
+    tracked: bool = False
+    """Read from the commit rather than from the work tree."""
+    reason: str = ""
+    """Why it may not be used, as a stable reason (PathOutsideRoots, SymlinkInDataset, SpecialFile, UnreadableDataset, UnsupportedScheme, ...)."""
+    message: str = ""
+    path: str = ""
+    """Real host path; not part of a plan. Empty when tracked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretFacts:
+    """One secret reference; never its value."""
+
+    name: str
+    declared: bool
+    allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """One GPU of the host."""
+
+    uuid: str
+    model: str
+    memory: int
+    vendor: str = "nvidia"
+    healthy: bool = True
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxFacts:
+    """What this host can enforce; tried once, not assumed."""
+
+    launcher: str
+    """bwrap, unshare or none."""
+    mount_namespace: bool
+    network_namespace: bool
+    seccomp: bool
+    why: str = ""
+    """Why there is no (full) isolation, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The machine that would run it."""
+
+    hostname: str
+    machine_id: str
+    boot_id: str
+    kernel: str
+    os: str
+    arch: str
+    cpu_model: str
+    cpus: int
+    memory: int
+    """Bytes."""
+    disk_free: int
+    """Bytes free where the runs lie."""
+    gpus: tuple[GpuFacts, ...] = ()
+    sandbox: SandboxFacts = field(default_factory=lambda: SandboxFacts("none", mount_namespace=False, network_namespace=False, seccomp=False))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFacts:
+    """What the operator's settings and TrustPolicy objects say about this spec."""
+
+    network_full_allowed: bool = False
+    require_approval: bool = False
+    min_trust_level: str = "L0"
+    submitter_is_reconciler: bool = True
+    """A workstation: the person who wrote the spec runs the reconciler."""
+    signing_key: bool = True
+    """A signing key exists and is readable by the reconciler only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything preflight and plan may know about the world."""
+
+    host: HostFacts
+    git: GitFacts | None = None
+    """None: the spec lies in no repository and names none."""
+    snapshot: SnapshotFacts | None = None
+    lock: LockFacts | None = None
+    interpreter: InterpreterFacts | None = None
+    datasets: tuple[DatasetFacts, ...] = ()
+    secrets: tuple[SecretFacts, ...] = ()
+    policy: PolicyFacts = field(default_factory=PolicyFacts)
+    approved_plans: tuple[str, ...] | None = None
+    """Plan digests that `ml approve` recorded for this experiment; None: nothing was ever approved."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    def sha256(self) -> str:
+        """Digest of all facts; `ml explain` prints it."""
+        return digest_value(self.as_dict())

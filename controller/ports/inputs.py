@@ -1,0 +1,105 @@
+"""What a spec refers to: git objects, locks, interpreters, datasets, snapshots, secrets.
+
+Promises: the ``*_facts`` methods only look (no network, nothing written but caches) and never raise for a bad reference: the
+facts say what is wrong. The staging methods build what a run gets, from the commit, never from the working tree.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.api.documents import Document
+from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
+
+Progress = Callable[[str, int, int], None]
+"""what, done, total (bytes or files; total 0 = unknown)."""
+
+
+def no_progress(_what: str, _done: int, _total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetPlace:
+    """Where a run finds a dataset on the host, after staging."""
+
+    name: str
+    path: Path
+
+
+class Inputs(ABC):
+    """Looks at references and stages them."""
+
+    @abstractmethod
+    def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
+        """Facts of the source's repository; None when the spec names none and lies in none."""
+
+    @abstractmethod
+    def snapshot_facts(self, sha256: str) -> SnapshotFacts:
+        """Is it in the object store, and does it verify?"""
+
+    @abstractmethod
+    def lock_facts(self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies) -> LockFacts:
+        """The lock as it stands in the commit."""
+
+    @abstractmethod
+    def interpreter_facts(self, version: str | None) -> InterpreterFacts:
+        """The interpreter that `environment.python` names (any 3.x >= 3.9 when None)."""
+
+    @abstractmethod
+    def dataset_facts(self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress) -> DatasetFacts:
+        """Find and hash it (through the stat cache)."""
+
+    @abstractmethod
+    def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:
+        """Hash a dataset again now, ignoring the cache; None when it cannot be read."""
+
+    @abstractmethod
+    def secret_facts(self, name: str, namespace: str, owner: str) -> SecretFacts:
+        """Is it declared, and may this subject use it?"""
+
+    @abstractmethod
+    def secret_value(self, name: str) -> str:
+        """The value, at launch only.
+
+        Raises:
+            LookupError: not declared or not readable.
+        """
+
+    @abstractmethod
+    def export_source(self, document_file: str, source: GitSource, commit: str, destination: Path) -> None:
+        """Write the tree at commit:path to an empty folder: regular files (executable bit kept), symlinks only inside the tree."""
+
+    @abstractmethod
+    def export_snapshot(self, sha256: str, destination: Path) -> None:
+        """The same from the object store."""
+
+    @abstractmethod
+    def stage_dataset(self, document_file: str, git: GitFacts | None, facts: DatasetFacts, destination: Path) -> Path:
+        """Where the run reads it: the host path itself, or `destination` filled from the commit when tracked."""
+
+    @abstractmethod
+    def build_environment(self, lock: bytes | None, interpreter: InterpreterFacts, progress: Progress = no_progress) -> Path:
+        """The venv of this lock, interpreter and platform; built once (hash-checked, wheels only), shared, read-only.
+
+        Raises:
+            EnvironmentBuildError: pip's words, shortened.
+        """
+
+    @abstractmethod
+    def environment_ready(self, lock: bytes | None, interpreter: InterpreterFacts) -> bool:
+        """Is it built already?"""
+
+    @abstractmethod
+    def read_lock(self, document_file: str, source: GitSource | None, commit: str | None, manifest: str) -> bytes:
+        """The lock's bytes at the commit (LookupError when absent)."""
+
+
+class EnvironmentBuildError(Exception):
+    """The environment could not be built; `retryable` when the network or index failed rather than the lock."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        self.retryable = retryable
+        super().__init__(message)

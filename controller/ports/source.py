@@ -1,0 +1,76 @@
+"""Where desired state comes from and where status goes.
+
+Promises: keys, never events, cross this port; a spec's user part is never changed by a status write.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from controller.api.documents import Document
+from controller.api.problems import Problem
+
+
+class Key(NamedTuple):
+    """Identity of an object apart from its uid."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one look at the source found to be different from the last."""
+
+    keys: frozenset[Key] = frozenset()
+    """Keys to reconcile: changed, new, clashing, or confirmed gone."""
+    invalid: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    """File to problems, for every file that is invalid now. Invalid is not deleted."""
+    stalled: str = ""
+    """Reason (MassDeletion, UnreadableRoot) while deletions are withheld; empty otherwise."""
+    message: str = ""
+    parsed: int = 0
+    """Documents parsed by this look (a counter for tests and benchmarks)."""
+    recheck_after: float | None = None
+    """Seconds after which a second look is needed (unconfirmed deletions)."""
+
+
+class Source(ABC):
+    """A set of documents by key."""
+
+    @abstractmethod
+    def poll(self, hints: frozenset[str] | None = None) -> Change:
+        """Look for changes: at the hinted paths only, or everywhere (None)."""
+
+    @abstractmethod
+    def get(self, key: Key) -> tuple[Document, ...]:
+        """The documents with this key now: none (gone or withheld), one, or several (a name clash)."""
+
+    @abstractmethod
+    def keys(self) -> frozenset[Key]:
+        """Every key known after the last poll."""
+
+    @abstractmethod
+    def write_status(self, document: Document, status: Mapping[str, Any]) -> bool:
+        """Write the status block or file; False when the document moved on meanwhile (poll again).
+
+        Raises:
+            StatusWriteError: it cannot be written (read-only folder, disk full); nothing was changed.
+        """
+
+    @abstractmethod
+    def confirm_deletions(self) -> None:
+        """The operator said --prune: withheld deletions are real."""
+
+    @abstractmethod
+    def watch(self, notify: Callable[[frozenset[str]], None]) -> Callable[[], None]:
+        """Call `notify` with hints when something may have changed; returns a function that stops watching."""
+
+
+class StatusWriteError(Exception):
+    """The status could not be written; the store still has it."""
