@@ -1,15 +1,19 @@
 """Where desired state comes from and where status goes.
 
 Promises: keys, never events, cross this port; a spec's user part is never changed by a status write.
+Importing it imports no models (pydantic costs 150 ms, and the store's read path needs only Key).
 """
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from controller.api.documents import Document
-from controller.api.problems import Problem
+if TYPE_CHECKING:
+    from controller.api.documents import Document
+    from controller.api.problems import Problem
 
 
 class Key(NamedTuple):

@@ -2,6 +2,7 @@
 
 Promises: every method that changes something is one committed transaction when it returns (SQLite WAL, synchronous=FULL);
 intent is stored before anything is created; a fencing token older than the newest is refused.
+Every method may raise StoreError.
 """
 
 from abc import ABC, abstractmethod
@@ -117,23 +118,48 @@ class Store(ABC):
 
     @abstractmethod
     def save_status(self, key: Key, status: Mapping[str, Any]) -> None:
-        """Remember the last status. No write if it is the same."""
+        """Remember the last status. No write if it is the same.
+
+        Raises:
+            LookupError: the experiment was never observed.
+        """
 
     @abstractmethod
     def begin_run(self, run: RunRow, runtime: str) -> AttemptRow:
-        """Commit the intent: the run and its attempt 1 (intended). A run that exists already is returned as it is (newest attempt)."""
+        """Commit the intent: the run and its attempt 1 (intended). A run that exists already is returned as it is (newest attempt).
+
+        Raises:
+            LookupError: no experiment has `run.uid`.
+        """
 
     @abstractmethod
     def begin_attempt(self, run_id: str, runtime: str) -> AttemptRow:
-        """Commit the intent of one more attempt of an active run."""
+        """Commit the intent of one more attempt of an active run. One that is only intended so far is returned as it is.
+
+        Raises:
+            LookupError: no such run.
+            ValueError: the run is over, or its newest attempt was created and has not exited (it could run twice).
+        """
 
     @abstractmethod
     def advance(self, run_id: str, number: int, state: AttemptState, **values: Any) -> AttemptRow:
-        """Move an attempt forward (never back; the same state again is nothing), with started_at, ended_at, exit_code, reason, message, data."""
+        """Move an attempt forward (never back; the same state again is nothing), with started_at, ended_at, exit_code, reason, message, data.
+
+        `data` is merged into what is there, key by key. An attempt of a finished run is returned as it is.
+
+        Raises:
+            LookupError: no such attempt.
+            TypeError: a value that an attempt does not have.
+        """
 
     @abstractmethod
     def finish_run(self, run_id: str, state: str, ended_at: str, result: Mapping[str, Any]) -> None:
-        """The run is over: attempt recorded and run state in one transaction. A finished run is never changed again."""
+        """The run is over: its attempts recorded and its state set in one transaction. A finished run is never changed again.
+
+        Raises:
+            LookupError: no such run.
+            ValueError: `state` is none of succeeded, failed, cancelled.
+        """
 
     @abstractmethod
     def run(self, run_id: str) -> RunRow | None:
@@ -183,9 +209,30 @@ class Store(ABC):
         """Close connections."""
 
 
-class FencedError(Exception):
+class StoreError(Exception):
+    """The store did not do it. `reason` is a stable CamelCase word; the text is a whole sentence for people."""
+
+    reason = "StoreError"
+
+
+class FencedError(StoreError):
     """Another reconciler took over; this one must stop writing."""
 
+    reason = "Fenced"
 
-class StoreBusyError(Exception):
+
+class StoreBusyError(StoreError):
     """The database stayed locked for too long; try again."""
+
+    reason = "StoreLocked"
+
+
+class StoreUnusableError(StoreError):
+    """Nothing can be written (or read) until somebody acts; nothing half was kept.
+
+    `reason`: DiskFull, StoreReadOnly, StoreCorrupt, StoreTooNew, NotAStore, StoreUnreadable.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
