@@ -1,0 +1,133 @@
+"""The command group: names, lazy loading, and the one place where an exception becomes an exit code.
+
+Promises: `ml --help` imports no command; nothing prints a traceback unless --debug. Does not: hold command logic.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from controller.entrypoints.cli.errors import CommandError, Exit
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("controller.entrypoints.cli.init", "Make a folder ready to use: specs, schema, key pair."),
+    "validate": ("controller.entrypoints.cli.validate", "Check specs, or a run's manifest, and print every problem."),
+    "explain": ("controller.entrypoints.cli.explain", "What would run, may it, and how far it can be trusted; starts nothing."),
+    "diff": ("controller.entrypoints.cli.explain", "Desired against actual."),
+    "run": ("controller.entrypoints.cli.run", "Reconcile one spec until its run ends; live status and log."),
+    "queue": ("controller.entrypoints.cli.run", "Strict preflight, then hand the spec to the reconciler."),
+    "reconcile": ("controller.entrypoints.cli.reconcile", "The standalone reconciler: watch, reconcile, write back."),
+    "status": ("controller.entrypoints.cli.status", "All experiments, or one."),
+    "watch": ("controller.entrypoints.cli.status", "Follow the status until interrupted."),
+    "wait": ("controller.entrypoints.cli.status", "Wait until an experiment reaches a phase."),
+    "logs": ("controller.entrypoints.cli.inspect", "Print or follow the log of a run."),
+    "cancel": ("controller.entrypoints.cli.inspect", "Stop a run; its record stays."),
+    "info": ("controller.entrypoints.cli.inspect", "Everything known about a run or a spec."),
+    "approve": ("controller.entrypoints.cli.approve", "Approve the plan of a spec as it stands now."),
+    "verify": ("controller.entrypoints.cli.verify", "Prove a finished run from its files, offline."),
+    "prune": ("controller.entrypoints.cli.maintain", "Remove old runs and caches (dry run by default)."),
+    "backup": ("controller.entrypoints.cli.maintain", "Copy the store and the records to one file."),
+    "restore": ("controller.entrypoints.cli.maintain", "Bring a backup back."),
+    "adopt": ("controller.entrypoints.cli.maintain", "Collect a run whose reconciler is gone."),
+    "unlock": ("controller.entrypoints.cli.maintain", "Break the lease of a reconciler that is gone."),
+    "doctor": ("controller.entrypoints.cli.doctor", "What this host can do: sandbox, interpreters, GPUs, limits."),
+    "config": ("controller.entrypoints.cli.doctor", "Show or validate the settings in force."),
+    "key": ("controller.entrypoints.cli.key", "Signing keys: new, list, rotate, revoke."),
+    "completion": ("controller.entrypoints.cli.doctor", "Print shell completion."),
+}
+"""Command to (module, one line). The attribute in the module is the command's name, with `_command` appended."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of a working day."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module that has the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One line a command, from the table: no import."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a suggestion for a mistyped command."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and name not in COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean `ml {near[0]}`?" if near else " `ml --help` lists them."
+            ctx.fail(f"there is no command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+
+EPILOG = """\b
+Start here:
+  ml init my-project      a folder ready to use
+  ml explain specs/x.yaml what would run, and may it
+  ml run specs/x.yaml     run it and follow it
+Exit codes: 0 done, 1 error, 2 usage, 3 invalid spec, 4 refused, 5 not found, 6 not allowed, 7 run failed, 8 must wait, 124 timed out."""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="fetchml", prog_name="ml", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Print tracebacks.")
+@click.option("--base-path", help="Folder of fetchml's own records (default: .fetchml in the repository).", metavar="DIR")
+@click.pass_context
+def ml(ctx: click.Context, debug: bool, base_path: str | None) -> None:
+    """Declarative, reproducible machine-learning experiments: commit a spec, get a run that can be proved."""
+    ctx.obj = {"debug": debug, "flags": {"base_path": base_path}}
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_invoke(arguments))
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        result: Any = ml.main(arguments, prog_name="ml", standalone_mode=False)
+        return int(result) if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # noqa: BLE001  # the one exit: every error becomes a sentence and a code
+        if "--debug" in arguments:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """A sentence on stderr; the exit code."""
+    if isinstance(error, CommandError):
+        if str(error):
+            click.echo(str(error), err=True)
+        return error.code
+    known = {
+        "InvalidDocumentError": Exit.INVALID, "SettingsError": Exit.USAGE, "PermissionError": Exit.NOT_ALLOWED,
+        "FileNotFoundError": Exit.NOT_FOUND, "FencedError": Exit.NOT_ALLOWED,
+    }  # fmt: skip
+    code = known.get(type(error).__name__, Exit.ERROR)
+    hint = "" if code != Exit.ERROR else " (run again with `ml --debug ...` for the traceback)"
+    click.echo(f"ml: {error or type(error).__name__}{hint}", err=True)
+    return code

@@ -1,0 +1,122 @@
+"""How commands print: tables for people, JSON and YAML for programs, names for shells.
+
+Promises: stable JSON; plain text when NO_COLOR is set or the output is not a terminal; progress on stderr only.
+Does not: import rich or yaml unless they are needed.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+FORMATS = ("table", "wide", "json", "yaml", "name")
+Rows = Sequence[Sequence[str]]
+F = Callable[..., Any]
+
+
+def output_option(function: F) -> F:
+    """Add -o/--output and its alias --json to a read command."""
+    function = click.option("--json", "output", flag_value="json", help="The same as -o json.")(function)
+    return click.option(
+        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.", metavar="FORMAT"
+    )(function)
+
+
+def is_plain(stream: Any = None) -> bool:
+    """No colour, no cursor movement: NO_COLOR, TERM=dumb, or not a terminal."""
+    stream = stream or sys.stdout
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
+
+
+def emit(value: Mapping[str, Any], output: str, *, table: Callable[[bool], str], names: Callable[[], Sequence[str]] = tuple) -> None:
+    """Print a value in the asked-for format; `table(wide)` and `names()` are called only when needed."""
+    if output == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    elif output == "name":
+        for name in names():
+            click.echo(name)
+    else:
+        click.echo(table(output == "wide"))
+
+
+def columns(header: Sequence[str], rows: Rows) -> str:
+    """A plain table as kubectl prints it: upper-case header, two spaces between columns."""
+    widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
+    return "\n".join(lines)
+
+
+COLOURS = {
+    "Succeeded": "green", "Running": "cyan", "Launching": "cyan", "Failed": "red", "Blocked": "red", "Cancelled": "yellow",
+    "Waiting": "yellow", "Queued": "yellow", "Pass": "green", "Refuse": "red", "Wait": "yellow", "ok": "green", "FAILED": "red", "Invalid": "red",
+}  # fmt: skip
+
+
+def paint(word: str, shown: str | None = None) -> str:
+    """A status word in its colour on a terminal."""
+    text = word if shown is None else shown
+    return text if is_plain() or word not in COLOURS else click.style(text, fg=COLOURS[word])
+
+
+def age(seconds: float) -> str:
+    """12s, 5m, 3h, 9d, as kubectl prints ages."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{int(max(seconds, 0))}s"
+
+
+def short_digest(digest: str | None) -> str:
+    """The first 12 hex digits."""
+    return digest.removeprefix("sha256:")[:12] if digest else "-"
+
+
+class ProgressLine:
+    """One line on stderr that is rewritten on a terminal, and printed rarely elsewhere; quiet for the first second."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._last = 0.0
+        self._shown = False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Progress of one piece of work: bytes or files done of total (0 = unknown)."""
+        now = time.monotonic()
+        pause = 5.0 if is_plain(sys.stderr) else 0.1
+        if now - self._started < 1.0 or now - self._last < pause:
+            return
+        self._last = now
+        self._write(f"{what}: {_amount(done, total, now - self._started)}")
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._shown and not is_plain(sys.stderr):
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self._shown = False
+
+    def _write(self, text: str) -> None:
+        if is_plain(sys.stderr):
+            sys.stderr.write(text + "\n")
+        else:
+            sys.stderr.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+        sys.stderr.flush()
+        self._shown = True
+
+
+def _amount(done: int, total: int, elapsed: float) -> str:
+    rate = done / elapsed if elapsed > 0 else 0.0
+    size = f"{done / 2**20:,.0f} MiB" if total > 2**20 or done > 2**20 else f"{done:,}"
+    if not total:
+        return size
+    left = f", {age((total - done) / rate)} left" if rate > 0 and done else ""
+    return f"{100 * done // total}% ({size}{left})"

@@ -1,0 +1,81 @@
+"""What a reconcile works with: the ports, and the work on one key.
+
+Promises: `Ports` is everything from outside that the reconciler may use; `Work` is what the steps learn about one key, in order.
+Does not: do anything.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from controller.api.documents import Document
+from controller.api.problems import Problem
+from controller.facts.facts import Facts
+from controller.plan.plan import Plan
+from controller.ports.clock import Clock
+from controller.ports.events import Events
+from controller.ports.inputs import Inputs, Progress, no_progress
+from controller.ports.inventory import Inventory
+from controller.ports.runtime import Runtime
+from controller.ports.signer import Signer
+from controller.ports.source import Key, Source
+from controller.ports.store import AttemptRow, ExperimentRow, RunRow, Store
+from controller.preflight import Preflight
+from controller.reconcile.outcome import Outcome
+from controller.trust.levels import Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator's settings say, as far as the reconciler needs it."""
+
+    allow_network: tuple[str, ...] = ()
+    require_approval: bool = False
+    max_cpu: float = 0.0
+    max_memory: int = 0
+    log_bytes: int = 64 * 2**20
+    poll_seconds: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside the reconciler."""
+
+    source: Source
+    store: Store
+    runtime: Runtime
+    inputs: Inputs
+    inventory: Inventory
+    signer: Signer | None
+    clock: Clock
+    events: Events
+    base: Path
+    """Folder of our records."""
+    builder_id: str
+    policy: Policy = field(default_factory=Policy)
+    progress: Progress = no_progress
+    trust_root: Callable[[], dict[str, bytes]] = dict
+    """Key id to public key, PEM."""
+    placing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a run is placed and its intent committed: two workers never hand out the same CPU."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One pass over one key. Steps fill it in order; the exit reads it."""
+
+    key: Key
+    document: Document | None = None
+    problems: tuple[Problem, ...] = ()
+    clash: tuple[str, ...] = ()
+    row: ExperimentRow | None = None
+    facts: Facts | None = None
+    plan: Plan | None = None
+    preflight: Preflight | None = None
+    ceiling: Judgement | None = None
+    run: RunRow | None = None
+    attempt: AttemptRow | None = None
+    placement: str = ""
+    elsewhere: bool = False
+    outcome: Outcome | None = None

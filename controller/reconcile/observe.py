@@ -1,0 +1,62 @@
+"""Gather the facts about one spec, once, through the ports.
+
+Promises: reads only (and fills caches); a bad reference becomes a fact, never an exception.
+Does not: judge. Everything a rule or the plan may look at is in the result.
+"""
+
+from fnmatch import fnmatchcase
+
+from controller.api.documents import Document
+from controller.api.experiment import Experiment
+from controller.facts.facts import DatasetFacts, Facts, GitFacts, PolicyFacts
+from controller.ports.store import ExperimentRow
+from controller.reconcile.context import Ports
+
+
+def experiment_of(document: Document) -> Experiment:
+    """The document's model as an Experiment.
+
+    Raises:
+        TypeError: the document is of another kind.
+    """
+    if not isinstance(document.model, Experiment):
+        raise TypeError(f"{document.file} holds a {document.model.kind}, not an Experiment")
+    return document.model
+
+
+def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Facts:
+    """All facts about the document's references and this host."""
+    spec = experiment_of(document).spec
+    inputs = ports.inputs
+    source = spec.source.git if spec.source else None
+    git = inputs.git_facts(document, source)
+    lock = spec.environment.dependencies
+    return Facts(
+        host=ports.inventory.host(),
+        git=git,
+        snapshot=inputs.snapshot_facts(spec.source.snapshot) if spec.source and spec.source.snapshot else None,
+        lock=inputs.lock_facts(git, source, lock) if lock else None,
+        interpreter=None if spec.environment.image else inputs.interpreter_facts(spec.environment.python),
+        datasets=_datasets(ports, document, git),
+        secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),
+        policy=_policy(ports, document),
+        approved_plans=ports.store.approvals(row.uid) if row else None,
+    )
+
+
+def _namespace(document: Document) -> str:
+    return document.model.metadata.namespace
+
+
+def _datasets(ports: Ports, document: Document, git: GitFacts | None) -> tuple[DatasetFacts, ...]:
+    spec = experiment_of(document).spec
+    return tuple(ports.inputs.dataset_facts(document, git, dataset, ports.progress) for dataset in spec.datasets)
+
+
+def _policy(ports: Ports, document: Document) -> PolicyFacts:
+    policy = ports.policy
+    return PolicyFacts(
+        network_full_allowed=any(fnmatchcase(_namespace(document), pattern) for pattern in policy.allow_network),
+        require_approval=policy.require_approval,
+        signing_key=ports.signer is not None,
+    )

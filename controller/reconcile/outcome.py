@@ -1,0 +1,31 @@
+"""What a step or a whole reconcile ends with.
+
+Promises: three values and nothing else; any other exception means "try again with backoff".
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing more to do for now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Look again after so many seconds; the world may have changed by then."""
+
+    after: float
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Nothing will happen until somebody changes something (looked at again rarely, in case they did)."""
+
+    reason: str
+    message: str = ""
+
+
+Outcome = Done | Waiting | Stalled

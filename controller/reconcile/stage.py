@@ -1,0 +1,158 @@
+"""Prepare the folder of one attempt and say what the runtime shall start.
+
+Promises: repeatable: a crash in the middle leaves something that the next call replaces. Code comes from the commit, never from the
+working tree; what the plan pinned is compared again with what was staged. Results and log of an earlier attempt are kept beside it.
+Does not: start anything.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from controller.api.canonical import canonical_bytes, digest_bytes
+from controller.plan.identity import attempt_name
+from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
+from controller.ports.store import AttemptRow, RunRow
+from controller.reconcile.context import Ports
+from controller.reconcile.files import RunFiles, run_files, write_atomic
+from controller.reconcile.launch import LaunchRecord
+
+PARAMS_NAME = "fetchml-params"
+"""Mount name of the parameters file."""
+
+
+def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
+    """Fill the run folder for this attempt and describe it to the runtime.
+
+    Raises:
+        RuntimeRefusedError: an input is no longer what the plan pinned.
+        EnvironmentBuildError: the environment cannot be built.
+        OSError: disk full and the like; try again.
+    """
+    files = run_files(ports.base, run.run_id)
+    record = LaunchRecord(run.launch)
+    files.attempt(attempt.number).mkdir(parents=True, exist_ok=True)
+    _keep_earlier(files, attempt.number)
+    files.results.mkdir(exist_ok=True)
+    if record.spec.checkpoint:
+        files.checkpoints.mkdir(exist_ok=True)
+    write_atomic(files.spec, str(run.launch["spec_text"]).encode())
+    write_atomic(files.plan, run.plan)
+    plan = json.loads(run.plan)
+    write_atomic(files.params, canonical_bytes(plan.get("parameters", {})))
+    workspace = _workspace(ports, files, record, attempt.number)
+    return attempt_spec(ports, run, attempt, workspace=workspace, environment=_environment(ports, record))
+
+
+def attempt_spec(
+    ports: Ports, run: RunRow, attempt: AttemptRow, *, workspace: Path | None, environment: Path | None
+) -> AttemptSpec:
+    """The description of an attempt whose folder is staged."""
+    files = run_files(ports.base, run.run_id)
+    record = LaunchRecord(run.launch)
+    plan = json.loads(run.plan)
+    mounts, names = _mounts(ports, files, record, attempt.number)
+    interpreter = record.interpreter
+    return AttemptSpec(
+        name=attempt_name(run.run_id, attempt.number),
+        run_id=run.run_id,
+        number=attempt.number,
+        store_id=ports.store.store_id,
+        plan_sha256=run.plan_sha256,
+        run_dir=files.folder,
+        argv=tuple(plan["command"]),
+        env=_env(plan, run, attempt, checkpoints=record.spec.checkpoint is not None),
+        workspace=workspace,
+        results=files.results,
+        checkpoints=files.checkpoints if record.spec.checkpoint else None,
+        log=files.log,
+        environment=environment,
+        interpreter_prefix=Path(interpreter.prefix) if interpreter and interpreter.prefix else None,
+        mounts=mounts,
+        limits=_limits(ports, record),
+        network=record.spec.sandbox.network == "full",
+        secrets={secret.env: ports.inputs.secret_value(secret.name) for secret in record.spec.secrets},
+        mount_names=names,
+    )
+
+
+def _keep_earlier(files: RunFiles, number: int) -> None:
+    """Move what the attempt before left into its own folder, once."""
+    earlier = files.attempt(number - 1)
+    if number < 2 or (earlier / "results").exists():
+        return
+    earlier.mkdir(parents=True, exist_ok=True)
+    if files.log.exists():
+        files.log.rename(earlier / "run.log")
+    if files.results.exists():
+        files.results.rename(earlier / "results")
+
+
+def _workspace(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) -> Path | None:
+    source = record.spec.source
+    if source is None:
+        return None
+    destination = files.workspace(number)
+    shutil.rmtree(destination, ignore_errors=True)
+    destination.mkdir(parents=True)
+    if source.snapshot:
+        ports.inputs.export_snapshot(source.snapshot, destination)
+    elif source.git and record.git and record.git.commit:
+        ports.inputs.export_source(record.document_file, source.git, record.git.commit, destination)
+    return destination
+
+
+def _environment(ports: Ports, record: LaunchRecord) -> Path | None:
+    interpreter = record.interpreter
+    if interpreter is None or not interpreter.found:
+        return None
+    return ports.inputs.build_environment(_lock(ports, record), interpreter, ports.progress)
+
+
+def _lock(ports: Ports, record: LaunchRecord) -> bytes | None:
+    dependencies = record.spec.environment.dependencies
+    if dependencies is None:
+        return None
+    commit = record.git.commit if record.git else None
+    lock = ports.inputs.read_lock(record.document_file, record.git_source, commit, dependencies.manifest)
+    if dependencies.sha256 and digest_bytes(lock) != dependencies.sha256:
+        raise RuntimeRefusedError("DependencyChecksumMismatch", f"{dependencies.manifest} changed after preflight: {digest_bytes(lock)}")
+    return lock
+
+
+def _mounts(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) -> tuple[tuple[Mount, ...], dict[str, str]]:
+    mounts = [Mount(files.params, "/fetchml/params.json")]
+    names = {PARAMS_NAME: "/fetchml/params.json"}
+    for facts, target in record.datasets:
+        staged = ports.inputs.stage_dataset(record.document_file, record.git, facts, files.attempt(number) / "data" / facts.name)
+        mounts.append(Mount(staged, target))
+        names[facts.name] = target
+    return tuple(mounts), names
+
+
+def _env(plan: dict[str, Any], run: RunRow, attempt: AttemptRow, *, checkpoints: bool) -> dict[str, str]:
+    env = {
+        **plan.get("env", {}),
+        "FETCHML_RUN_ID": run.run_id,
+        "FETCHML_ATTEMPT": str(attempt.number),
+        "FETCHML_PARAMS": f"$(data.{PARAMS_NAME})",
+        "FETCHML_RESULTS": "$(results)",
+    }
+    if plan.get("seed") is not None:
+        env["FETCHML_SEED"] = str(plan["seed"])
+    if checkpoints:
+        env["FETCHML_CHECKPOINTS"] = "$(checkpoints)"
+    return env
+
+
+def _limits(ports: Ports, record: LaunchRecord) -> Limits:
+    request = record.raw["request"]
+    return Limits(
+        cpu=float(request["cpu"]),
+        memory=int(request["memory"]),
+        disk=int(request["disk"]),
+        deadline=record.deadline,
+        grace=record.grace,
+        log_bytes=ports.policy.log_bytes,
+    )
