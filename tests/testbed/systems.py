@@ -1,0 +1,106 @@
+"""The real systems that tests may need: each with a probe that tries it and the command that installs it.
+
+Promises: `missing(name)` tries the system once per process and says why it cannot be used.
+Does not: install or start anything.
+"""
+
+import ctypes.util
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class System:
+    """One real system."""
+
+    probe: Callable[[], bool]
+    """True where it works; may raise OSError or a subprocess error."""
+    fix: str
+    """What to do where it does not."""
+
+
+def _runs(*command: str) -> bool:
+    if shutil.which(command[0]) is None:
+        return False
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def _seccomp() -> bool:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    return ctypes.util.find_library("seccomp") is not None and "errno" in actions.read_text().split()
+
+
+def _openssl() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        return _runs("openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{folder}/key.pem")
+
+
+def _tmpfs() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        return _runs("unshare", "--mount", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder)
+
+
+def _inotify() -> bool:
+    return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text()) > 0
+
+
+def _index() -> bool:
+    download = ("-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "typing-extensions")
+    with tempfile.TemporaryDirectory() as folder:
+        return _runs(sys.executable, *download, "--dest", folder)
+
+
+def _root() -> bool:
+    return os.geteuid() == 0
+
+
+SYSTEMS = {
+    "bwrap": System(
+        lambda: _runs("bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "true"),
+        "apt-get install bubblewrap, and a kernel that lets this user make namespaces",
+    ),
+    "unshare": System(
+        lambda: _runs(
+            "unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--net", "--ipc", "--uts", "true"
+        ),
+        "apt-get install util-linux, and a kernel that lets this user make namespaces",
+    ),
+    "userns": System(
+        lambda: _runs("unshare", "--user", "--map-root-user", "true"),
+        "sysctl kernel.unprivileged_userns_clone=1; not possible inside a chroot or most containers",
+    ),
+    "seccomp": System(_seccomp, "apt-get install libseccomp2"),
+    "openssl": System(_openssl, "apt-get install openssl (3.0 or newer)"),
+    "strace": System(
+        lambda: _runs("strace", "-f", "-o", "/dev/null", "true"), "apt-get install strace, and permission to trace"
+    ),
+    "git": System(lambda: _runs("git", "--version"), "apt-get install git"),
+    "coreutils": System(lambda: _runs("sha256sum", "--version"), "apt-get install coreutils"),
+    "inotify": System(_inotify, "a Linux kernel with inotify"),
+    "tmpfs": System(_tmpfs, "run as root, where mounting is allowed"),
+    "root": System(_root, "run as root"),
+    "unprivileged": System(
+        lambda: _root() and _runs("setpriv", "--reuid=65534", "--clear-groups", "true"),
+        "run as root, with setpriv (util-linux)",
+    ),
+    "index": System(_index, "a package index that pip reaches (pip config)"),
+    "linux": System(lambda: sys.platform == "linux", "run on Linux"),
+}
+
+
+@functools.cache
+def missing(name: str) -> str:
+    """Why the system cannot be used here and what to do about it; empty when it works."""
+    system = SYSTEMS[name]
+    try:
+        works = system.probe()
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return f"{error}; {system.fix}"
+    return "" if works else system.fix
