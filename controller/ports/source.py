@@ -41,7 +41,7 @@ class Change:
     parsed: int = 0
     """Documents parsed by this look (a counter for tests and benchmarks)."""
     recheck_after: float | None = None
-    """Seconds after which a second look is needed (unconfirmed deletions)."""
+    """Seconds after which poll must be called again, with whatever hints (unconfirmed deletions, a file being written)."""
 
 
 class Source(ABC):
@@ -53,11 +53,18 @@ class Source(ABC):
 
     @abstractmethod
     def get(self, key: Key) -> tuple[Document, ...]:
-        """The documents with this key now: none (gone or withheld), one, or several (a name clash)."""
+        """The documents with this key now: one, several (a name clash), or none.
+
+        None and still in `keys()`: the document is missing but its deletion is not confirmed; leave everything as it is.
+        None and no longer in `keys()`: it is gone.
+
+        Raises:
+            InvalidDocumentError: its file is invalid now (invalid is not deleted; what runs goes on).
+        """
 
     @abstractmethod
     def keys(self) -> frozenset[Key]:
-        """Every key known after the last poll."""
+        """Every key known after the last poll, those with an invalid file or an unconfirmed deletion included."""
 
     @abstractmethod
     def write_status(self, document: Document, status: Mapping[str, Any]) -> bool:
