@@ -113,6 +113,10 @@ class GpuFacts:
     healthy: bool = True
     why: str = ""
 
+    def suits(self, vendor: str, model: str | None, memory: int | None) -> bool:
+        """Of this vendor, with `model` in its name (whatever the case) and at least `memory` bytes."""
+        return self.vendor == vendor and (model or "").lower() in self.model.lower() and self.memory >= (memory or 0)
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxFacts:
