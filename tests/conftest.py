@@ -6,14 +6,41 @@ fails the run.
 """
 
 import os
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
 from tests.testbed.systems import SYSTEMS, missing
 
 REQUIRED = bool(os.environ.get("FETCHML_REQUIRE_SYSTEMS"))
+
+
+_home = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep tests away from the user's keys, settings and git identity; what they start inherits that."""
+    home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="fetchml-test-"))
+    for name in [name for name in os.environ if name.startswith(("FETCHML_", "GIT_"))]:
+        if name not in {"FETCHML_REQUIRE_SYSTEMS", "GIT_SSL_CAINFO"}:
+            del os.environ[name]
+    git_config = home / "gitconfig"
+    git_config.write_text("[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n")
+    os.environ.update(
+        GIT_CONFIG_GLOBAL=str(git_config),
+        GIT_CONFIG_NOSYSTEM="1",
+        XDG_DATA_HOME=str(home / "data"),
+        FETCHML_CONFIG=str(home / "config.toml"),
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what pytest_configure made."""
+    shutil.rmtree(config.stash[_home], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
