@@ -74,9 +74,7 @@ def _allow_what_this_host_can_do() -> None:
     trust = _ask("ml", "explain", SPEC, "-o", "json")["trust"]
     if not isinstance(trust, dict) or trust["level"] != "L0":
         return
-    _say(
-        "This host cannot isolate a run, so strict preflight would refuse it (the default asks for trust level L1). Why:"
-    )
+    _say("This host cannot isolate a run, so the default (trust level L1 at least) would refuse it:")
     for cap in trust["caps"]:
         print(f"  {cap['reason']}: {cap['message']}")
     print(f"The demo lowers it in {SPEC}: minTrustLevel: L0", flush=True)
