@@ -265,7 +265,7 @@ def load_manifest(data: bytes) -> RunManifest:
     """Read stored bytes; any JSON layout is accepted, because the digest is over the bytes as they are.
 
     Raises:
-        InvalidManifestError: not JSON, a duplicate key, a field that is wrong, or a broken life cycle; lists every problem.
+        InvalidManifestError: not JSON, a duplicate key, a wrong field, or a broken life cycle; lists every problem.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise InvalidManifestError([f"the manifest has {len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read"])
