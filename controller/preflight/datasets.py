@@ -1,0 +1,63 @@
+"""Every dataset has a stated digest, is there, may be used, and has that digest.
+
+Reasons: DatasetChecksumMissing, DatasetChecksumMismatch, and what the facts say about its place (PathOutsideRoots,
+SymlinkInDataset, SpecialFile, UnsupportedScheme, ...) (Refuse); DatasetNotFound, UnreadableDataset (Wait).
+"""
+
+from collections.abc import Iterator
+
+from controller.api.experiment import DatasetRef
+from controller.facts.facts import DatasetFacts
+from controller.preflight.model import Context, Finding, Rule
+
+RULE = Rule("datasets")
+
+_WAITING = frozenset({"DatasetNotFound", "UnreadableDataset"})
+_FIXES = {
+    "PathOutsideRoots": "use a path in the repository, or ask the operator to add its folder to dataset_roots",
+    "SymlinkInDataset": "replace the link by the file itself",
+    "SpecialFile": "a dataset holds regular files and folders only",
+    "UnsupportedScheme": "write uri: file:<path from the repository's root>",
+    "UnreadableDataset": "let the reconciler's user read it (chmod)",
+}
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """The objections to each dataset, in spec order."""
+    by_name = {facts.name: facts for facts in context.facts.datasets}
+    objections = [
+        finding
+        for index, dataset in enumerate(context.spec.datasets)
+        for finding in _objections(f"spec.datasets[{index}]", dataset, by_name.get(dataset.name))
+    ]
+    yield from objections or [RULE.passed(_message(context))]
+
+
+def _message(context: Context) -> str:
+    count, total = len(context.spec.datasets), sum(facts.size for facts in context.facts.datasets)
+    return f"{count} verified, {total} bytes" if count else "no datasets"
+
+
+def _objections(field: str, dataset: DatasetRef, facts: DatasetFacts | None) -> Iterator[Finding]:
+    if dataset.sha256 is None:
+        yield _without_digest(field, dataset, facts)
+    if facts is None or not facts.found or facts.reason:
+        yield _unusable(f"{field}.uri", dataset, facts)
+    elif dataset.sha256 is not None and facts.sha256 != dataset.sha256:
+        message = f"{dataset.name}: {dataset.uri} has {facts.sha256}, the spec says {dataset.sha256}"
+        fix = f'write sha256: "{facts.sha256}" if the new data is meant, else restore the data'
+        yield RULE.refuse("DatasetChecksumMismatch", message, f"{field}.sha256", fix)
+
+
+def _without_digest(field: str, dataset: DatasetRef, facts: DatasetFacts | None) -> Finding:
+    digest = facts.sha256 if facts is not None and facts.sha256 else "sha256:<what sha256sum prints>"
+    return RULE.refuse(
+        "DatasetChecksumMissing", f"{dataset.name} has no stated digest", field, f'write sha256: "{digest}"'
+    )
+
+
+def _unusable(field: str, dataset: DatasetRef, facts: DatasetFacts | None) -> Finding:
+    reason = (facts.reason if facts else "") or "DatasetNotFound"
+    message = f"{dataset.name}: " + ((facts.message if facts else "") or f"{dataset.uri} is not there")
+    fix = _FIXES.get(reason, f"put the data at {dataset.uri}, or correct the uri")
+    return (RULE.wait if reason in _WAITING else RULE.refuse)(reason, message, field, fix)
