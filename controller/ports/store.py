@@ -1,7 +1,7 @@
 """What is remembered: experiments, runs, attempts, statuses, leases, approvals.
 
-Promises: every method that changes something is one committed transaction when it returns (SQLite WAL, synchronous=FULL);
-intent is stored before anything is created; a fencing token older than the newest is refused.
+Promises: every method that changes something is one committed transaction when it returns (SQLite WAL,
+synchronous=FULL); intent is stored before anything is created; a fencing token older than the newest is refused.
 Every method may raise StoreError.
 """
 
@@ -102,7 +102,10 @@ class Store(ABC):
 
     @abstractmethod
     def observe(self, key: Key, spec_sha256: str, place: str) -> ExperimentRow:
-        """The row of this experiment; made with a new uid if unknown, generation + 1 if spec_sha256 is new. No write if nothing changed."""
+        """The row of this experiment; made with a new uid if unknown, generation + 1 if spec_sha256 is new.
+
+        No write if nothing changed.
+        """
 
     @abstractmethod
     def experiment(self, key: Key) -> ExperimentRow | None:
@@ -126,7 +129,9 @@ class Store(ABC):
 
     @abstractmethod
     def begin_run(self, run: RunRow, runtime: str) -> AttemptRow:
-        """Commit the intent: the run and its attempt 1 (intended). A run that exists already is returned as it is (newest attempt).
+        """Commit the intent: the run (active) and its attempt 1 (intended).
+
+        Of a run that exists already the newest attempt is returned as it is.
 
         Raises:
             LookupError: no experiment has `run.uid`.
@@ -134,7 +139,7 @@ class Store(ABC):
 
     @abstractmethod
     def begin_attempt(self, run_id: str, runtime: str) -> AttemptRow:
-        """Commit the intent of one more attempt of an active run. One that is only intended so far is returned as it is.
+        """Commit the intent of one more attempt of an active run; one that is only intended so far is returned as it is.
 
         Raises:
             LookupError: no such run.
@@ -143,9 +148,9 @@ class Store(ABC):
 
     @abstractmethod
     def advance(self, run_id: str, number: int, state: AttemptState, **values: Any) -> AttemptRow:
-        """Move an attempt forward (never back; the same state again is nothing), with started_at, ended_at, exit_code, reason, message, data.
+        """Move an attempt forward (never back; the same state again is nothing).
 
-        `data` is merged into what is there, key by key. An attempt of a finished run is returned as it is.
+        With started_at, ended_at, exit_code, reason, message, data; `data` is merged into what is there, key by key. An attempt of a finished run is returned as it is.
 
         Raises:
             LookupError: no such attempt.
@@ -154,7 +159,9 @@ class Store(ABC):
 
     @abstractmethod
     def finish_run(self, run_id: str, state: str, ended_at: str, result: Mapping[str, Any]) -> None:
-        """The run is over: its attempts recorded and its state set in one transaction. A finished run is never changed again.
+        """The run is over: its attempts recorded and its state set in one transaction.
+
+        A finished run is never changed again.
 
         Raises:
             LookupError: no such run.
@@ -230,7 +237,8 @@ class StoreBusyError(StoreError):
 class StoreUnusableError(StoreError):
     """Nothing can be written (or read) until somebody acts; nothing half was kept.
 
-    `reason`: DiskFull, StoreReadOnly, StoreCorrupt, StoreTooNew, NotAStore, StoreUnreadable.
+    `reason`: DiskFull, StoreReadOnly, StoreCorrupt, StoreTooNew, StoreTooOld,
+    NotAStore, StoreReplaced, StoreUnreadable.
     """
 
     def __init__(self, reason: str, message: str) -> None:
