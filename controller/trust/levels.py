@@ -297,7 +297,7 @@ def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Ev
         beyond_process=not process,
         sandbox_observed=bool(facts),
         isolated=not gaps,
-        image_fresh=facts.get("fresh") is True,
+        image_fresh=process or facts.get("fresh") is True,
         no_network=True,
         details={
             "ManifestIncomplete": ", ".join(incomplete),
