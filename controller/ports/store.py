@@ -139,7 +139,7 @@ class Store(ABC):
 
     @abstractmethod
     def begin_attempt(self, run_id: str, runtime: str) -> AttemptRow:
-        """Commit the intent of one more attempt of an active run; one that is only intended so far is returned as it is.
+        """Commit the intent of one more attempt of an active run; one that is only intended yet is returned as it is.
 
         Raises:
             LookupError: no such run.
@@ -150,7 +150,8 @@ class Store(ABC):
     def advance(self, run_id: str, number: int, state: AttemptState, **values: Any) -> AttemptRow:
         """Move an attempt forward (never back; the same state again is nothing).
 
-        With started_at, ended_at, exit_code, reason, message, data; `data` is merged into what is there, key by key. An attempt of a finished run is returned as it is.
+        With started_at, ended_at, exit_code, reason, message, data; `data` is merged into what is there, key by key.
+        An attempt of a finished run is returned as it is.
 
         Raises:
             LookupError: no such attempt.

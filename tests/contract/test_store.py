@@ -135,8 +135,8 @@ def test_an_attempt_moves_forward_only(world: World) -> None:
     created = world.store.advance(run.run_id, 1, AttemptState.CREATED, data={"gpus": ["a"]})
     assert created.state is AttemptState.CREATED
     exited = world.store.advance(
-        run.run_id, 1, AttemptState.EXITED, started_at="s", ended_at="e", exit_code=3, reason="NonZeroExit", message="3",
-        data={"usage": {"max_rss": 1}},
+        run.run_id, 1, AttemptState.EXITED, started_at="s", ended_at="e", exit_code=3, reason="NonZeroExit",
+        message="3", data={"usage": {"max_rss": 1}},
     )  # fmt: skip
     assert (exited.exit_code, exited.reason, exited.started_at, exited.ended_at) == (3, "NonZeroExit", "s", "e")
     assert exited.data == {"gpus": ["a"], "usage": {"max_rss": 1}}
