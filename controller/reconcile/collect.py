@@ -33,6 +33,9 @@ class Collected:
     bad_metric_lines: int
     datasets_after: Mapping[str, str | None]
     log_sha256: str | None
+    log_size: int
+    metrics_file: Mapping[str, Any] | None
+    """sha256, size and lines of metrics.jsonl; None when there is none."""
     reason: str = ""
     """OutputMissing, OutputNotAFile, SecretInOutput, or empty."""
     message: str = ""
@@ -41,37 +44,42 @@ class Collected:
 def collect(inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str]) -> Collected:
     """Look at the results folder and at the inputs, after the run."""
     outputs = tuple(_output(files.results, output, tuple(secrets.values())) for output in record.spec.outputs)
-    metrics, bad = read_metrics(files.metrics)
+    metrics, lines, bad = read_metrics(files.metrics)
+    metrics_sha256, metrics_size, _ = _digest_beneath(files.results, files.metrics.name)
+    log_sha256, log_size, _ = _digest_beneath(files.folder, files.log.name)
     reason, message = _objection(outputs)
     return Collected(
         outputs=tuple({key: value for key, value in output.items() if key != "secret"} for output in outputs),
         metrics=metrics,
         bad_metric_lines=bad,
         datasets_after={facts.name: inputs.rehash(facts, record.document_file) for facts, _ in record.datasets},
-        log_sha256=_digest_beneath(files.folder, files.log.name)[0],
+        log_sha256=log_sha256,
+        log_size=log_size,
+        metrics_file={"sha256": metrics_sha256, "size": metrics_size, "lines": lines} if metrics_sha256 else None,
         reason=reason,
         message=message,
     )
 
 
-def read_metrics(path: Path) -> tuple[dict[str, float], int]:
-    """The last value of every numeric field of a metrics.jsonl, and how many lines could not be read."""
+def read_metrics(path: Path) -> tuple[dict[str, float], int, int]:
+    """The last value of every numeric field of a metrics.jsonl, how many lines it has, and how many could not be read."""
     last: dict[str, float] = {}
-    bad = 0
+    lines = bad = 0
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return {}, 0
+        return {}, 0, 0
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return {}, 0
+            return {}, 0, 0
         for line in file.read(MAX_METRICS_BYTES).splitlines():
+            lines += 1
             try:
                 entry = json.loads(line)
                 last |= {str(key): value for key, value in entry.items() if _is_number(value)}
             except (ValueError, AttributeError, RecursionError):
                 bad += bool(line.strip())
-    return last, bad
+    return last, lines, bad
 
 
 def _is_number(value: object) -> bool:
@@ -80,7 +88,12 @@ def _is_number(value: object) -> bool:
 
 def _output(results: Path, output: Output, secrets: tuple[str, ...]) -> dict[str, Any]:
     digest, size, leaked = _digest_beneath(results, output.path, secrets)
-    entry: dict[str, Any] = {"name": output.name, "path": output.path, "required": output.required, "present": digest is not None}
+    entry: dict[str, Any] = {
+        "name": output.name,
+        "path": output.path,
+        "required": output.required,
+        "present": digest is not None,
+    }
     if digest is not None:
         entry |= {"sha256": digest, "size": size}
     return entry | {"secret": leaked}

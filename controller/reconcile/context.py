@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controller.api.documents import Document
 from controller.api.problems import Problem
@@ -23,7 +24,11 @@ from controller.ports.source import Key, Source
 from controller.ports.store import AttemptRow, ExperimentRow, RunRow, Store
 from controller.preflight import Preflight
 from controller.reconcile.outcome import Outcome
+from controller.reconcile.place import Line
 from controller.trust.levels import Judgement
+
+if TYPE_CHECKING:
+    from controller.reconcile.evaluate import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,10 @@ class Ports:
     """Key id to public key, PEM."""
     placing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a run is placed and its intent committed: two workers never hand out the same CPU."""
+    line: Line = field(default_factory=Line)
+    """Who waits for room; touched under `placing` only."""
+    judged: dict[Key, "Evaluation"] = field(default_factory=dict)
+    """Evaluations of specs whose run is active; a cache that may be dropped at any moment."""
 
 
 @dataclass(slots=True)

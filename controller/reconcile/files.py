@@ -12,7 +12,9 @@ from typing import Any
 
 from controller.ports import durable
 
-WRITE_RECORD = durable.register("run.write_record", "a file of the run folder (spec, plan, manifest, attestation, verdict) is in place")
+WRITE_RECORD = durable.register(
+    "run.write_record", "a file of the run folder (spec, plan, manifest, attestation, verdict) is in place"
+)
 
 
 def write_atomic(path: Path, data: bytes) -> None:

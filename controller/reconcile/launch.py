@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from controller.api.base import byte_count, cores, seconds
+from controller.api.base import seconds
 from controller.api.documents import Document
 from controller.api.experiment import Experiment, ExperimentSpec, GitSource
 from controller.facts.facts import DatasetFacts, Facts, GitFacts, InterpreterFacts
@@ -29,20 +29,6 @@ def launch_record(document: Document, experiment: Experiment, facts: Facts, ceil
         "datasets": [asdict(dataset) | {"mount_path": mounts[dataset.name]} for dataset in facts.datasets],
         "facts_sha256": facts.sha256(),
         "trust_ceiling": {"level": ceiling.level, "caps": [asdict(cap) for cap in ceiling.caps]},
-        "request": request_of(spec),
-    }
-
-
-def request_of(spec: ExperimentSpec) -> dict[str, Any]:
-    """What the run occupies while it is active, and its place in the queue."""
-    resources = spec.resources
-    return {
-        "cpu": cores(resources.cpu),
-        "memory": byte_count(resources.memory),
-        "disk": byte_count(resources.disk),
-        "gpus": resources.gpu.count if resources.gpu else 0,
-        "priority": spec.scheduling.priority,
-        "owner": spec.owner,
     }
 
 

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from controller.api.base import byte_count, cores
 from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.plan.identity import attempt_name
 from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
@@ -22,8 +23,8 @@ PARAMS_NAME = "fetchml-params"
 """Mount name of the parameters file."""
 
 
-def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
-    """Fill the run folder for this attempt and describe it to the runtime.
+def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
+    """Fill the run folder for an attempt that the runtime does not know yet.
 
     Raises:
         RuntimeRefusedError: an input is no longer what the plan pinned.
@@ -39,20 +40,22 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
         files.checkpoints.mkdir(exist_ok=True)
     write_atomic(files.spec, str(run.launch["spec_text"]).encode())
     write_atomic(files.plan, run.plan)
-    plan = json.loads(run.plan)
-    write_atomic(files.params, canonical_bytes(plan.get("parameters", {})))
-    workspace = _workspace(ports, files, record, attempt.number)
-    return attempt_spec(ports, run, attempt, workspace=workspace, environment=_environment(ports, record))
+    write_atomic(files.params, canonical_bytes(json.loads(run.plan).get("parameters", {})))
+    _export(ports, files, record, attempt.number)
+    _environment(ports, record)
+    for facts, _ in record.datasets:
+        if facts.tracked:
+            ports.inputs.stage_dataset(
+                record.document_file, record.git, facts, _dataset_copy(files, attempt.number, facts.name)
+            )
 
 
-def attempt_spec(
-    ports: Ports, run: RunRow, attempt: AttemptRow, *, workspace: Path | None, environment: Path | None
-) -> AttemptSpec:
-    """The description of an attempt whose folder is staged."""
+def describe(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
+    """What the runtime shall start, for an attempt that is staged. Changes nothing: it may be running already."""
     files = run_files(ports.base, run.run_id)
     record = LaunchRecord(run.launch)
     plan = json.loads(run.plan)
-    mounts, names = _mounts(ports, files, record, attempt.number)
+    mounts, names = _mounts(files, record, attempt.number)
     interpreter = record.interpreter
     return AttemptSpec(
         name=attempt_name(run.run_id, attempt.number),
@@ -63,11 +66,11 @@ def attempt_spec(
         run_dir=files.folder,
         argv=tuple(plan["command"]),
         env=_env(plan, run, attempt, checkpoints=record.spec.checkpoint is not None),
-        workspace=workspace,
+        workspace=files.workspace(attempt.number) if record.spec.source else None,
         results=files.results,
         checkpoints=files.checkpoints if record.spec.checkpoint else None,
         log=files.log,
-        environment=environment,
+        environment=_environment(ports, record),
         interpreter_prefix=Path(interpreter.prefix) if interpreter and interpreter.prefix else None,
         mounts=mounts,
         limits=_limits(ports, record),
@@ -89,10 +92,10 @@ def _keep_earlier(files: RunFiles, number: int) -> None:
         files.results.rename(earlier / "results")
 
 
-def _workspace(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) -> Path | None:
+def _export(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) -> None:
     source = record.spec.source
     if source is None:
-        return None
+        return
     destination = files.workspace(number)
     shutil.rmtree(destination, ignore_errors=True)
     destination.mkdir(parents=True)
@@ -100,7 +103,6 @@ def _workspace(ports: Ports, files: RunFiles, record: LaunchRecord, number: int)
         ports.inputs.export_snapshot(source.snapshot, destination)
     elif source.git and record.git and record.git.commit:
         ports.inputs.export_source(record.document_file, source.git, record.git.commit, destination)
-    return destination
 
 
 def _environment(ports: Ports, record: LaunchRecord) -> Path | None:
@@ -117,16 +119,21 @@ def _lock(ports: Ports, record: LaunchRecord) -> bytes | None:
     commit = record.git.commit if record.git else None
     lock = ports.inputs.read_lock(record.document_file, record.git_source, commit, dependencies.manifest)
     if dependencies.sha256 and digest_bytes(lock) != dependencies.sha256:
-        raise RuntimeRefusedError("DependencyChecksumMismatch", f"{dependencies.manifest} changed after preflight: {digest_bytes(lock)}")
+        raise RuntimeRefusedError(
+            "DependencyChecksumMismatch", f"{dependencies.manifest} changed after preflight: {digest_bytes(lock)}"
+        )
     return lock
 
 
-def _mounts(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) -> tuple[tuple[Mount, ...], dict[str, str]]:
+def _dataset_copy(files: RunFiles, number: int, name: str) -> Path:
+    return files.attempt(number) / "data" / name
+
+
+def _mounts(files: RunFiles, record: LaunchRecord, number: int) -> tuple[tuple[Mount, ...], dict[str, str]]:
     mounts = [Mount(files.params, "/fetchml/params.json")]
     names = {PARAMS_NAME: "/fetchml/params.json"}
     for facts, target in record.datasets:
-        staged = ports.inputs.stage_dataset(record.document_file, record.git, facts, files.attempt(number) / "data" / facts.name)
-        mounts.append(Mount(staged, target))
+        mounts.append(Mount(_dataset_copy(files, number, facts.name) if facts.tracked else Path(facts.path), target))
         names[facts.name] = target
     return tuple(mounts), names
 
@@ -147,11 +154,11 @@ def _env(plan: dict[str, Any], run: RunRow, attempt: AttemptRow, *, checkpoints:
 
 
 def _limits(ports: Ports, record: LaunchRecord) -> Limits:
-    request = record.raw["request"]
+    resources = record.spec.resources
     return Limits(
-        cpu=float(request["cpu"]),
-        memory=int(request["memory"]),
-        disk=int(request["disk"]),
+        cpu=cores(resources.cpu),
+        memory=byte_count(resources.memory),
+        disk=byte_count(resources.disk),
         deadline=record.deadline,
         grace=record.grace,
         log_bytes=ports.policy.log_bytes,

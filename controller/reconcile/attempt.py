@@ -1,0 +1,134 @@
+"""Carry one attempt from intent to recorded, one durable state at a time.
+
+Promises: safe to repeat from any state after a crash: what a state needs is done before the state is committed, and doing it again does
+no harm. Nothing is created before the intent is stored; "already there" means adopt.
+Does not: decide whether to launch, retry or finish (plan/decide.py does).
+"""
+
+import shutil
+from dataclasses import asdict
+
+from controller.plan.identity import attempt_name
+from controller.ports.inputs import EnvironmentBuildError
+from controller.ports.runtime import Observed, RuntimeRefusedError, RuntimeState
+from controller.ports.store import AttemptRow, AttemptState, RunRow
+from controller.reconcile.collect import collect
+from controller.reconcile.context import Ports
+from controller.reconcile.files import run_files, write_atomic
+from controller.reconcile.launch import LaunchRecord
+from controller.reconcile.manifest import running_manifest
+from controller.reconcile.outcome import Outcome, Waiting
+from controller.reconcile.stage import describe, stage
+from controller.reconcile.times import timestamp
+
+
+def follow(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
+    """Move the attempt one state on. None: it moved, look again; Waiting: it runs."""
+    match attempt.state:
+        case AttemptState.INTENDED:
+            return _create(ports, run, attempt)
+        case AttemptState.CREATED:
+            return _start(ports, run, attempt)
+        case AttemptState.STARTED:
+            return _look(ports, run, attempt)
+        case _:
+            return None
+
+
+def stop(ports: Ports, run: RunRow, attempt: AttemptRow, reason: str) -> Outcome | None:
+    """Ask the runtime to stop the attempt; one that never started just ends."""
+    folder = run_files(ports.base, run.run_id).folder
+    seen = ports.runtime.inspect(_name(run, attempt), folder)
+    if seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED) and attempt.state is not AttemptState.STARTED:
+        ports.runtime.remove(_name(run, attempt), folder)
+        _end(ports, attempt, reason, "it had not started")
+        return None
+    if seen.state is RuntimeState.RUNNING:
+        ports.runtime.stop(_name(run, attempt), folder, grace=LaunchRecord(run.launch).grace)
+        return Waiting(ports.policy.poll_seconds, "Stopping", f"{reason}: SIGTERM, then SIGKILL after the grace period")
+    return _start(ports, run, attempt) if attempt.state is AttemptState.CREATED else _look(ports, run, attempt)
+
+
+def collect_attempt(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptRow:
+    """An ended attempt: remove leftovers, hash what it left, hash its inputs again; state collected."""
+    files = run_files(ports.base, run.run_id)
+    ports.runtime.remove(_name(run, attempt), files.folder)
+    record = LaunchRecord(run.launch)
+    secrets = {secret.env: ports.inputs.secret_value(secret.name) for secret in record.spec.secrets}
+    collected = collect(ports.inputs, files, record, secrets)
+    shutil.rmtree(files.workspace(attempt.number), ignore_errors=True)
+    return ports.store.advance(
+        run.run_id, attempt.number, AttemptState.COLLECTED, data={**attempt.data, "collected": asdict(collected)}
+    )
+
+
+def _name(run: RunRow, attempt: AttemptRow) -> str:
+    return attempt_name(run.run_id, attempt.number)
+
+
+def _create(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
+    seen = ports.runtime.inspect(_name(run, attempt), run_files(ports.base, run.run_id).folder)
+    if seen.state is RuntimeState.ABSENT and not _prepare(ports, run, attempt):
+        return None
+    ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED)
+    return None
+
+
+def _prepare(ports: Ports, run: RunRow, attempt: AttemptRow) -> bool:
+    """Stage and create. False: it can never run, and has ended with the reason."""
+    try:
+        stage(ports, run, attempt)
+        ports.runtime.create(describe(ports, run, attempt))
+    except RuntimeRefusedError as refused:
+        _end(ports, attempt, refused.reason, str(refused))
+        return False
+    except EnvironmentBuildError as error:
+        if error.retryable:
+            raise
+        _end(ports, attempt, "EnvironmentBuildFailed", str(error))
+        return False
+    return True
+
+
+def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
+    files = run_files(ports.base, run.run_id)
+    seen = ports.runtime.inspect(_name(run, attempt), files.folder)
+    if seen.state is RuntimeState.ABSENT and not _prepare(ports, run, attempt):
+        return None
+    if seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED):
+        ports.runtime.start(describe(ports, run, attempt))
+    started = seen.started_at or timestamp(ports.clock.now())
+    row = ports.store.advance(run.run_id, attempt.number, AttemptState.STARTED, started_at=started)
+    write_atomic(files.manifest, running_manifest(ports, run, row))
+    ports.events.emit(run.run_id, "Normal", "Started", f"attempt {attempt.number} started")
+    return None
+
+
+def _look(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
+    seen = ports.runtime.inspect(_name(run, attempt), run_files(ports.base, run.run_id).folder)
+    if seen.state is RuntimeState.RUNNING:
+        return Waiting(ports.policy.poll_seconds, "Running", f"attempt {attempt.number} runs")
+    if seen.state is RuntimeState.CREATED:  # the process that should have become the supervisor died first
+        ports.runtime.start(describe(ports, run, attempt))
+        return Waiting(ports.policy.poll_seconds, "Starting", f"attempt {attempt.number} is started again")
+    _exited(ports, run, attempt, seen)
+    return None
+
+
+def _exited(ports: Ports, run: RunRow, attempt: AttemptRow, seen: Observed) -> None:
+    lost = seen.state in (RuntimeState.LOST, RuntimeState.ABSENT)
+    reason = seen.reason or ("RuntimeLost" if lost else "")
+    ports.store.advance(
+        run.run_id, attempt.number, AttemptState.EXITED,
+        started_at=seen.started_at or attempt.started_at,
+        ended_at=seen.ended_at or timestamp(ports.clock.now()),
+        exit_code=seen.exit_code, reason=reason, message=seen.message,
+        data={"sandbox": dict(seen.sandbox), "usage": dict(seen.usage)},
+    )  # fmt: skip
+
+
+def _end(ports: Ports, attempt: AttemptRow, reason: str, message: str) -> None:
+    now = timestamp(ports.clock.now())
+    ports.store.advance(
+        attempt.run_id, attempt.number, AttemptState.EXITED, ended_at=now, reason=reason, message=message
+    )

@@ -1,0 +1,250 @@
+"""The standalone reconciler's loop: look at the source, keep the queue, run the workers, renew the lease.
+
+Promises: every event only says "look at this key again"; work is O(changed); an idle loop parses nothing and writes nothing; a lost
+lease stops all writing. Does not: decide anything about a key (reconciler.py does).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from controller.api.status import ExperimentStatus
+from controller.ports.runtime import RuntimeState
+from controller.ports.source import Change, Key
+from controller.ports.store import FencedError, Lease
+from controller.reconcile.files import run_files
+from controller.reconcile.outcome import Outcome, Stalled, Waiting
+from controller.reconcile.queue import WorkQueue
+from controller.reconcile.reconciler import Reconciler
+
+log = logging.getLogger(__name__)
+
+LEASE_NAME = "reconciler"
+LEASE_SECONDS = 15.0
+STALLED_AFTER = (5.0, 300.0)
+"""First and longest pause before a stalled key is looked at again, in case somebody changed something."""
+
+Listener = Callable[[Key, Outcome, ExperimentStatus | None], None]
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the loop did; for tests, benchmarks and the log."""
+
+    parsed: int = 0
+    reconciled: int = 0
+    rescans: int = 0
+
+
+@dataclass(slots=True)
+class Loop:
+    """One reconciler process."""
+
+    reconciler: Reconciler
+    holder: str
+    """Who holds the lease: host, boot id, pid, command."""
+    only: frozenset[Key] | None = None
+    """Reconcile these keys only (`ml run`); None: all."""
+    workers: int = 4
+    rescan_seconds: float = 60.0
+    listener: Listener = lambda _key, _outcome, _status: None
+    on_change: Callable[[Change], None] = lambda _change: None
+    counters: Counters = field(default_factory=Counters)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _hints: set[str] = field(default_factory=set)
+    _hinted: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _active: set[Key] = field(default_factory=set)
+    _stalls: dict[Key, int] = field(default_factory=dict)
+    _fenced: FencedError | None = None
+    queue: WorkQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.queue = WorkQueue(self.reconciler.ports.clock.monotonic)
+
+    def stop(self) -> None:
+        """End the loop; runs go on without it."""
+        self._stop.set()
+        self._hinted.set()
+        self.queue.close()
+
+    def run(self, lease: Lease) -> None:
+        """Work until `stop` is called. The caller holds the lease and releases it afterwards.
+
+        Raises:
+            FencedError: another reconciler took over.
+        """
+        ports = self.reconciler.ports
+        ports.store.set_fence(lease)
+        stop_watching = ports.source.watch(self._notify)
+        threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(self.workers)]
+        threads.append(threading.Thread(target=self._renew, args=(lease,), name="lease", daemon=True))
+        threads.append(threading.Thread(target=self._wake, name="wake", daemon=True))
+        try:
+            self._first_look()
+            for thread in threads:
+                thread.start()
+            self._watch_source()
+        finally:
+            self.stop()
+            stop_watching()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join(timeout=10)
+        if self._fenced is not None:
+            raise self._fenced
+
+    def _first_look(self) -> None:
+        """Recovery: everything in the source, every active run, and strays of ours that no record knows."""
+        ports = self.reconciler.ports
+        self._absorb(ports.source.poll(None))
+        for key in ports.source.keys():
+            self._add(key)
+        for run in ports.store.runs(active=True):
+            self._add(run.key)
+        for seen in ports.runtime.list(ports.store.store_id):
+            known = ports.store.run(seen.run_id)
+            if known is None or known.state != "active":
+                ports.events.emit(
+                    seen.run_id, "Warning", "StrayStopped", f"{seen.name} runs with our label but no active record"
+                )
+                if seen.state is RuntimeState.RUNNING:
+                    ports.runtime.stop(seen.name, run_files(ports.base, seen.run_id).folder, grace=0.0)
+        self._add_forgotten()
+
+    def _add_forgotten(self) -> None:
+        """Experiments that the store knows and the source no longer has."""
+        ports = self.reconciler.ports
+        known = ports.source.keys()
+        for row in ports.store.experiments():
+            if row.key not in known:
+                self._add(row.key)
+
+    def _watch_source(self) -> None:
+        ports = self.reconciler.ports
+        due = ports.clock.monotonic() + self.rescan_seconds
+        recheck: float | None = None
+        while not self._stop.is_set():
+            now = ports.clock.monotonic()
+            until = min(due, recheck) if recheck is not None else due
+            self._hinted.wait(max(until - now, 0.0))
+            if self._stop.is_set():
+                return
+            hints = self._take_hints()
+            now = ports.clock.monotonic()
+            full = now >= due or (recheck is not None and now >= recheck)
+            if not hints and not full:
+                continue
+            change = ports.source.poll(None if full else hints)
+            if full:
+                self.counters.rescans += 1
+                due = now + self.rescan_seconds
+            recheck = now + change.recheck_after if change.recheck_after is not None else None
+            self._absorb(change)
+
+    def _absorb(self, change: Change) -> None:
+        self.counters.parsed += change.parsed
+        self.on_change(change)
+        for key in change.keys:
+            self._stalls.pop(key, None)
+            self._add(key)
+
+    def _add(self, key: Key) -> None:
+        if key.kind == "Experiment" and (self.only is None or key in self.only):
+            self.queue.add(key)
+
+    def _notify(self, hints: frozenset[str]) -> None:
+        with self._lock:
+            self._hints |= hints
+        self._hinted.set()
+
+    def _take_hints(self) -> frozenset[str]:
+        with self._lock:
+            hints = frozenset(self._hints)
+            self._hints.clear()
+            self._hinted.clear()
+        return hints
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            key = self.queue.get()
+            if key is None:
+                continue
+            try:
+                outcome, status = self.reconciler.reconcile(key)
+                self.counters.reconciled += 1
+                self._plan_next(key, outcome)
+                self.listener(key, outcome, status)
+            except FencedError as error:
+                self._fenced = error
+                self.stop()
+            except Exception:
+                log.exception("%s: the reconciler itself failed; again in 30 s", key)
+                self.queue.add_after(key, 30.0)
+            finally:
+                self.queue.done(key)
+
+    def _plan_next(self, key: Key, outcome: Outcome) -> None:
+        running = isinstance(outcome, Waiting) and outcome.reason in (
+            "Running",
+            "Stopping",
+            "SpecChangeWaits",
+            "SpecChangeRefused",
+        )
+        ended = self._remember(self._active, key, running)
+        self._leave_line(key, isinstance(outcome, Waiting) and outcome.reason == "WaitingForCapacity")
+        if isinstance(outcome, Waiting):
+            self.queue.add_after(key, outcome.after)
+        elif isinstance(outcome, Stalled):
+            count = self._stalls.get(key, 0)
+            self._stalls[key] = count + 1
+            self.queue.add_after(key, min(STALLED_AFTER[0] * 2**count, STALLED_AFTER[1]))
+        if ended:
+            self._serve_line()
+
+    def _leave_line(self, key: Key, waits: bool) -> None:
+        """A key that no longer waits for room makes way for those behind it."""
+        ports = self.reconciler.ports
+        with ports.placing:
+            left = key in ports.line.keys and not waits
+            if left:
+                ports.line.leave(key)
+        if left:
+            self._serve_line()
+
+    def _serve_line(self) -> None:
+        """Let the head of the line try again."""
+        with self.reconciler.ports.placing:
+            first = self.reconciler.ports.line.first(2 * self.workers)
+        for key in first:
+            self._add(key)
+
+    def _remember(self, keys: set[Key], key: Key, member: bool) -> bool:
+        """Keep `key` in the set or not; True when it left."""
+        with self._lock:
+            left = key in keys and not member
+            (keys.add if member else keys.discard)(key)
+        return left
+
+    def _wake(self) -> None:
+        """Look at active runs as soon as one may have ended."""
+        runtime = self.reconciler.ports.runtime
+        while not self._stop.is_set():
+            runtime.wait(1.0)
+            with self._lock:
+                active = tuple(self._active)
+            for key in active:
+                self._add(key)
+
+    def _renew(self, lease: Lease) -> None:
+        store = self.reconciler.ports.store
+        while not self._stop.wait(LEASE_SECONDS / 3):
+            try:
+                kept = store.acquire(LEASE_NAME, self.holder, LEASE_SECONDS)
+            except Exception:
+                log.exception("the lease could not be renewed; trying again")
+                continue
+            if kept is None or kept.token != lease.token:
+                self._fenced = FencedError("another reconciler holds the lease of this store now")
+                self.stop()

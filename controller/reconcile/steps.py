@@ -1,0 +1,239 @@
+"""The steps of one reconcile, in order.
+
+Promises: each step fills in `Work` and returns None to go on, or an outcome that ends the pass; running all of them again from the
+start is always right. Does not: write the status (reconciler.py does, at its one exit).
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from controller.api.documents import Document
+from controller.api.problems import InvalidDocumentError
+from controller.plan.decide import Action, Desired, Kind, RunView, decide
+from controller.placement import Request, request_of
+from controller.ports.store import AttemptRow, AttemptState, ExperimentRow, RunRow
+from controller.preflight.model import Verdict
+from controller.reconcile import attempt as attempts
+from controller.reconcile.context import Ports, Work
+from controller.reconcile.evaluate import Evaluation, desired_of, desired_of_run, evaluate_document, rerun_token, view
+from controller.reconcile.launch import launch_record
+from controller.reconcile.outcome import Done, Outcome, Stalled, Waiting
+from controller.reconcile.place import try_place, world_of
+from controller.reconcile.record import finish
+from controller.reconcile.times import timestamp
+
+MAX_TRANSITIONS = 100
+"""Transitions in one pass; more means that something does not converge."""
+
+
+def identify(ports: Ports, work: Work) -> Outcome | None:
+    """Which document is it, and which row? Invalid, clashing and missing documents end here, unless something runs."""
+    work.row = ports.store.experiment(work.key)
+    documents = _documents(ports, work)
+    if len(documents) > 1:
+        work.clash = tuple(sorted(document.file for document in documents))
+    elif documents:
+        work.document = documents[0]
+        work.row = ports.store.observe(work.key, work.document.spec_sha256, work.document.file)
+    work.run = _active(ports, work)
+    if work.run is None and work.problems:
+        return Stalled("InvalidSpec", str(work.problems[0]))
+    if work.run is None and work.clash:
+        return Stalled("NameClash", f"{work.key} stands in {', '.join(work.clash)}; rename or remove one")
+    return None
+
+
+def retire(ports: Ports, work: Work) -> Outcome | None:
+    """A spec that is gone: its active run is cancelled, its history stays. One that may come back is left alone."""
+    if work.document or work.problems or work.clash:
+        return None
+    if work.key in ports.source.keys():
+        return (
+            None
+            if work.run
+            else Waiting(2.0, "DeletionUnconfirmed", "the spec is missing; nothing is done until that is confirmed")
+        )
+    outcome = _settle(ports, work, None)
+    if isinstance(outcome, Done) and work.row and not work.row.deleted:
+        ports.store.mark_deleted(work.key)
+    return outcome
+
+
+def judge(ports: Ports, work: Work) -> Outcome | None:
+    """Facts, plan and preflight of the document; remembered while a run is active, so that following it costs nothing."""
+    if work.document is None:
+        return None
+    remembered = ports.judged.get(work.key)
+    if work.run and remembered and remembered.document.user_sha256 == work.document.user_sha256:
+        evaluation = remembered
+    else:
+        evaluation = evaluate_document(ports, work.document, work.row)
+    work.facts, work.plan, work.preflight, work.ceiling = (
+        evaluation.facts,
+        evaluation.plan,
+        evaluation.preflight,
+        evaluation.ceiling,
+    )
+    ports.judged[work.key] = evaluation
+    return None
+
+
+def act(ports: Ports, work: Work) -> Outcome | None:
+    """Decide and do, until nothing more can be done now."""
+    evaluation = ports.judged.get(work.key) if work.document else None
+    outcome = _settle(ports, work, evaluation)
+    if not (work.run and work.run.state == "active"):
+        ports.judged.pop(work.key, None)
+    return outcome
+
+
+STEPS: tuple[Callable[[Ports, Work], Outcome | None], ...] = (identify, retire, judge, act)
+
+
+def _documents(ports: Ports, work: Work) -> tuple[Document, ...]:
+    try:
+        return ports.source.get(work.key)
+    except InvalidDocumentError as error:
+        work.problems = error.problems
+        return ()
+
+
+def _active(ports: Ports, work: Work) -> RunRow | None:
+    if work.row is None:
+        return None
+    active = ports.store.runs(uid=work.row.uid, active=True, limit=1)
+    return ports.store.run(active[0].run_id) if active else None
+
+
+def _desired(work: Work, evaluation: Evaluation | None) -> Desired | None:
+    if evaluation is not None and work.row is not None:
+        return desired_of(evaluation, work.row.uid, work.row.spec_sha256)
+    kept = work.problems or work.clash
+    return desired_of_run(work.run) if work.run and kept else None
+
+
+def _settle(ports: Ports, work: Work, evaluation: Evaluation | None) -> Outcome:
+    """Apply decisions until one of them ends the pass."""
+    if work.row is None:
+        return Done()
+    for _ in range(MAX_TRANSITIONS):
+        _catch_up(ports, work)
+        action = decide(_desired(work, evaluation), _views(ports, work))
+        outcome = _APPLY[action.kind](ports, work, action, evaluation)
+        if outcome is not None:
+            _catch_up(ports, work)
+            return outcome
+    raise RuntimeError(
+        f"{work.key}: {MAX_TRANSITIONS} transitions in one pass; the last was {action.kind}: {action.reason}"
+    )
+
+
+def _catch_up(ports: Ports, work: Work) -> None:
+    """Read run and attempt afresh; an attempt that has ended is collected before anything is decided about it."""
+    if work.run is None:
+        return
+    work.run = ports.store.run(work.run.run_id)
+    rows = ports.store.attempts(work.run.run_id) if work.run else ()
+    work.attempt = rows[-1] if rows else None
+    if work.run and work.attempt and work.run.state == "active" and work.attempt.state is AttemptState.EXITED:
+        work.attempt = attempts.collect_attempt(ports, work.run, work.attempt)
+
+
+def _views(ports: Ports, work: Work) -> tuple[RunView, ...]:
+    assert work.row is not None  # noqa: S101  # _settle looked
+    runs = ports.store.runs(uid=work.row.uid)
+    return tuple(view(run, tuple(ports.store.attempts(run.run_id)) if run.state == "active" else ()) for run in runs)
+
+
+_Apply = Callable[[Ports, Work, Action, Evaluation | None], Outcome | None]
+
+
+def _nothing(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    work.elsewhere = action.reason == "FinishedElsewhere"
+    work.run = ports.store.run(action.run_id) if action.run_id else None
+    return Done()
+
+
+def _launch(ports: Ports, work: Work, action: Action, evaluation: Evaluation | None) -> Outcome | None:
+    assert evaluation is not None  # noqa: S101  # only a judged spec is launched
+    assert work.row is not None  # noqa: S101  # _settle looked
+    objection = _objection(evaluation)
+    if objection is not None:
+        return objection
+    request = request_of(evaluation.experiment, action.run_id, timestamp(ports.clock.now()))
+    with ports.placing:
+        world = world_of(evaluation.facts.host, ports.store, ports.policy.max_cpu, ports.policy.max_memory)
+        placed = try_place(ports.line, world, work.key, request)
+        if not placed.fits:
+            work.placement = placed.message
+            return Waiting(30.0, "WaitingForCapacity", f"{placed.reason}: {placed.message}")
+        work.run = _intent(work.row, request, evaluation)
+        work.attempt = ports.store.begin_run(work.run, ports.runtime.name)
+    ports.events.emit(str(work.key), "Normal", "Launching", f"run {action.run_id}: {action.message}")
+    return None
+
+
+def _objection(evaluation: Evaluation) -> Outcome | None:
+    if not evaluation.preflight.objections:
+        return None
+    worst = evaluation.preflight.objections[0]
+    if worst.verdict is Verdict.REFUSE:
+        return Stalled(worst.reason, worst.message)
+    return Waiting(5.0, worst.reason, worst.message)
+
+
+def _intent(row: ExperimentRow, request: Request, evaluation: Evaluation) -> RunRow:
+    launch = launch_record(evaluation.document, evaluation.experiment, evaluation.facts, evaluation.ceiling)
+    return RunRow(
+        run_id=request.run_id,
+        uid=row.uid,
+        key=row.key,
+        plan_sha256=evaluation.plan.sha256,
+        rerun=rerun_token(evaluation.experiment),
+        state="active",
+        created_at=request.created_at,
+        plan=evaluation.plan.data,
+        spec=evaluation.experiment.canonical(),
+        launch=launch | {"spec_sha256": row.spec_sha256, "request": asdict(request)},
+    )
+
+
+def _now(work: Work) -> tuple[RunRow, AttemptRow]:
+    assert work.run is not None  # noqa: S101  # decide saw an active run
+    assert work.attempt is not None  # noqa: S101  # every run is stored with its first attempt
+    return work.run, work.attempt
+
+
+def _follow(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    outcome = attempts.follow(ports, *_now(work))
+    return (
+        Waiting(outcome.after, action.held, action.message) if action.held and isinstance(outcome, Waiting) else outcome
+    )
+
+
+def _stop(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    return attempts.stop(ports, *_now(work), action.reason)
+
+
+def _retry(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    run, attempt = _now(work)
+    ports.store.advance(run.run_id, attempt.number, AttemptState.RECORDED)
+    work.attempt = ports.store.begin_attempt(run.run_id, ports.runtime.name)
+    ports.events.emit(run.run_id, "Warning", action.reason, action.message)
+    return None
+
+
+def _finish(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    run, _ = _now(work)
+    finish(ports, run, action)
+    return None
+
+
+def _hold(_ports: Ports, _work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+    return Stalled(action.reason, action.message)
+
+
+_APPLY: dict[Kind, _Apply] = {
+    Kind.NOTHING: _nothing, Kind.LAUNCH: _launch, Kind.FOLLOW: _follow, Kind.STOP: _stop,
+    Kind.RETRY: _retry, Kind.FINISH: _finish, Kind.HOLD: _hold, Kind.REFUSE: _hold,
+}  # fmt: skip
