@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from controller.api.canonical import canonical_bytes
+
 API_VERSION = "fetchml.dev/v1alpha1"
 ANNOTATION_RERUN = "fetchml.dev/rerun"
 
@@ -87,3 +89,14 @@ class Resource(Model):
     metadata: Metadata
     status: dict[str, Any] | None = None
     """Written by the reconciler. Do not edit."""
+
+    def desired(self) -> dict[str, object]:
+        """What the user asks for as JSON with defaults, without status, labels and annotations."""
+        dumped: dict[str, object] = self.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude={"metadata": {"labels", "annotations"}, "status": True}
+        )
+        return dumped
+
+    def canonical(self) -> bytes:
+        """The RFC 8785 bytes that spec_sha256 is over."""
+        return canonical_bytes(self.desired())

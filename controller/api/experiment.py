@@ -19,7 +19,6 @@ from controller.api.base import (
     Resource,
     Sha256,
 )
-from controller.api.canonical import canonical_bytes
 
 RETRY_REASONS = ("NodeLost", "RuntimeLost", "SupervisorLost", "Preempted", "OutOfMemory", "DeadlineExceeded", "NonZeroExit")
 RetryReason = Literal["NodeLost", "RuntimeLost", "SupervisorLost", "Preempted", "OutOfMemory", "DeadlineExceeded", "NonZeroExit"]
@@ -221,16 +220,3 @@ class Experiment(Resource):
 
     kind: Literal["Experiment"]
     spec: ExperimentSpec
-
-    def desired(self) -> dict[str, object]:
-        """What the user asks for as JSON with defaults, without status, labels and annotations."""
-        return {
-            "apiVersion": self.api_version,
-            "kind": self.kind,
-            "metadata": {"name": self.metadata.name, "namespace": self.metadata.namespace},
-            "spec": self.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
-
-    def canonical(self) -> bytes:
-        """The RFC 8785 bytes that spec_sha256 is over."""
-        return canonical_bytes(self.desired())

@@ -1,0 +1,279 @@
+"""What a valid-looking Experiment or Dataset may still get wrong, as far as the document alone can tell.
+
+Promises: every check runs on the plain values of the document, so that a spec with other faults is checked too, and each
+finding names a field and a fix. Does not: look at the world (that is preflight), or change anything.
+"""
+
+import difflib
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from controller.api.paths import Step
+
+Values = Mapping[str, Any]
+
+
+class Finding(NamedTuple):
+    """One semantic fault; `steps` lead from the document's root to the value at fault."""
+
+    steps: tuple[Step, ...]
+    reason: str
+    message: str
+    fix: str
+    at_key: bool = False
+    """The key is at fault, not its value."""
+
+
+# --- reading values that may have any shape --------------------------------------------------------------------------
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    found = value.get(name) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: Values, name: str) -> list[Any]:
+    found = value.get(name)
+    return found if isinstance(found, list) else []
+
+
+def _texts(value: Values, listed: str, name: str) -> Iterator[tuple[int, str]]:
+    """(index, text of the field `name`) of each item of a list that has one."""
+    for index, item in enumerate(_list(value, listed)):
+        if isinstance(item, dict) and isinstance(item.get(name), str):
+            yield index, item[name]
+
+
+def _meant(word: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+# --- references ------------------------------------------------------------------------------------------------------
+
+REFERENCE = re.compile(r"\$\$\(|\$\(([^()]*)(\)?)")
+"""`$$(` is a literal `$(`; `$(name)` is a reference; group 2 is empty when it is not closed."""
+PLAIN_REFERENCES = ("seed", "workspace", "results", "checkpoints")
+
+
+def _reference(name: str, spec: Values) -> tuple[str, str] | None:
+    """(message, fix) when `$(name)` means nothing in this spec."""
+    space, _, rest = name.partition(".")
+    if space in {"params", "data"} and rest:
+        known = list(_mapping(spec, "parameters")) if space == "params" else [text for _, text in _texts(spec, "datasets", "name")]
+        if rest in known:
+            return None
+        listed = "spec.parameters" if space == "params" else "spec.datasets"
+        return f"$({name}) names nothing in {listed}", _meant(rest, known) or f"add {rest} to {listed}"
+    if name == "seed":
+        return None if spec.get("seed") is not None else ("$(seed) is used, but there is no seed", "add seed: 7 to spec")
+    if name in PLAIN_REFERENCES:
+        return None
+    forms = [*PLAIN_REFERENCES, *(f"params.{key}" for key in _mapping(spec, "parameters"))]
+    forms += [f"data.{text}" for _, text in _texts(spec, "datasets", "name")]
+    return f"$({name}) is no reference", _meant(name, forms) or f"write $$({name}) for a literal $({name})"
+
+
+def _references(spec: Values) -> Iterator[Finding]:
+    texts: list[tuple[tuple[Step, ...], Any]] = [(("command", i), text) for i, text in enumerate(_list(spec, "command"))]
+    texts += [(("env", key), text) for key, text in _mapping(spec, "env").items()]
+    for steps, text in texts:
+        if not isinstance(text, str) or "$(" not in text:
+            continue
+        for found in REFERENCE.finditer(text):
+            if found.group(1) is None:
+                continue
+            wrong = _reference(found.group(1), spec) if found.group(2) else ("$( is not closed", "close it with ), or write $$( for a literal $(")
+            if wrong:
+                yield Finding(("spec", *steps), "UnknownReference", *wrong)
+
+
+# --- names and places ------------------------------------------------------------------------------------------------
+
+
+def _duplicates(spec: Values) -> Iterator[Finding]:
+    for listed, name in (("datasets", "name"), ("outputs", "name"), ("outputs", "path"), ("secrets", "name"), ("secrets", "env")):
+        seen: set[str] = set()
+        for index, text in _texts(spec, listed, name):
+            if text in seen:
+                reason = "DuplicateName" if name == "name" else "DuplicateValue"
+                yield Finding(("spec", listed, index, name), reason, f"two {listed} have the {name} {text}", "change one of the two")
+            seen.add(text)
+
+
+_OWN_FOLDERS = ("/workspace", "/results", "/checkpoints")
+
+
+def _mounts(spec: Values) -> Iterator[Finding]:
+    taken: dict[str, str] = dict.fromkeys(_OWN_FOLDERS, "a folder of the run")
+    for index, item in enumerate(_list(spec, "datasets")):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            continue
+        path = item.get("mountPath", f"/data/{name}")
+        if not isinstance(path, str) or path in _OWN_FOLDERS:
+            continue
+        steps: tuple[Step, ...] = ("spec", "datasets", index, "mountPath")
+        for other, owner in taken.items():
+            if path == other:
+                yield Finding(steps, "DuplicateMountPath", f"{path} is also the mountPath of {owner}", f"write mountPath: /data/{name}")
+            elif path.startswith(other + "/") or other.startswith(path + "/"):
+                yield Finding(steps, "NestedMountPath", f"{path} and {other} ({owner}) lie in one another", f"write mountPath: /data/{name}")
+        taken.setdefault(path, f"dataset {name}")
+
+
+# --- environment variables -------------------------------------------------------------------------------------------
+
+_RESERVED_PREFIXES = ("FETCHML_", "LD_", "DYLD_")
+_RESERVED_ENV = frozenset(
+    "BASH_ENV ENV SHELLOPTS BASHOPTS IFS GCONV_PATH GLIBC_TUNABLES LOCPATH NLSPATH HOSTALIASES PYTHONHOME PYTHONSTARTUP "
+    "CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES NVIDIA_DRIVER_CAPABILITIES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES".split()
+)
+
+
+def _reserved(name: str) -> tuple[str, str] | None:
+    if name.startswith("FETCHML_"):
+        return f"{name} is set by the runner", "choose a name without FETCHML_"
+    if name.endswith("_VISIBLE_DEVICES") and name in _RESERVED_ENV:
+        return f"{name} is set by the runner from the GPUs that the run is given", "ask for GPUs in spec.resources.gpu"
+    if name.startswith(_RESERVED_PREFIXES) or name in _RESERVED_ENV:
+        return f"{name} changes what programs load before they start", "delete it; set it inside your program if it must be"
+    return None
+
+
+def _environment(spec: Values) -> Iterator[Finding]:
+    env = _mapping(spec, "env")
+    names: list[tuple[tuple[Step, ...], str]] = [(("spec", "env", name), name) for name in env]
+    for index, name in _texts(spec, "secrets", "env"):
+        names.append((("spec", "secrets", index, "env"), name))
+        if name in env:
+            yield Finding(("spec", "secrets", index, "env"), "DuplicateEnv", f"{name} is also in spec.env", "delete one of the two")
+    for steps, name in names:
+        wrong = _reserved(name)
+        if wrong:
+            yield Finding(steps, "ReservedEnv", *wrong, at_key=steps[1] == "env")
+
+
+# --- references to the world: syntax only ----------------------------------------------------------------------------
+
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
+_URL_PATH = r"/[A-Za-z0-9._~/+%-]+"
+_HTTPS = re.compile(rf"https://{_HOST}(?::[0-9]{{1,5}})?{_URL_PATH}")
+_SSH = re.compile(rf"ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST}(?::[0-9]{{1,5}})?{_URL_PATH}")
+_SCP = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]*@{_HOST}:[A-Za-z0-9._~/+][A-Za-z0-9._~/+-]*")
+_FOLDER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._ /+@-]*")
+_REPO_FIX = 'write ".", a relative folder, https://host/path, ssh://git@host/path or git@host:path'
+
+
+def _repo_fault(repo: str) -> str | None:
+    if re.match(r"https?://[^/]*@", repo):
+        return "has credentials in its address"
+    if ".." in repo.split("/"):
+        return "leaves its folder with '..'"
+    if any(form.fullmatch(repo) for form in (_HTTPS, _SSH, _SCP, _FOLDER)):
+        return None
+    return "is no address of a repository that may be read"
+
+
+def _repository(spec: Values) -> Iterator[Finding]:
+    repo = _mapping(_mapping(spec, "source"), "git").get("repo")
+    fault = _repo_fault(repo) if isinstance(repo, str) and repo else None
+    if fault:
+        yield Finding(("spec", "source", "git", "repo"), "InvalidRepo", fault, _REPO_FIX)
+
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_REMOTE = re.compile(rf"(?:https?|s3)://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/+%=&?,@:-]+")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _uri_fault(uri: str) -> tuple[str, str] | None:
+    """(message, fix) of a dataset uri that no source could mean."""
+    scheme = _SCHEME.match(uri)
+    if not scheme:
+        return "has no scheme", f"write file:{uri.lstrip('/') or 'data/train.csv'}"
+    if scheme.group(1) in {"http", "https", "s3"}:
+        usable = _REMOTE.fullmatch(uri) and ".." not in uri.split("/")
+        return None if usable else ("is no plain address", "write https://host/path without user, password or '..'")
+    if scheme.group(1) != "file":
+        return f"has the scheme {scheme.group(1)}, which nothing here can read", "write file:<path from the repository's root>"
+    return _file_fault(uri[5:])
+
+
+def _file_fault(path: str) -> tuple[str, str] | None:
+    if path.startswith("//") and not path.startswith("///"):
+        return "names a host", "write file:<path>, without //"
+    if _UNPRINTABLE.search(path) or re.search(r"%[0-9A-Fa-f]{2}", path):
+        return "contains an escape or a control character", "write the name as it is; %xx is not decoded"
+    if ".." in path.split("/"):
+        return "leaves its folder with '..'", "write a path from the repository's root"
+    if posixpath.normpath(path) in {".", "/", "//"} or not path:
+        return "names no file or folder", "write file:data/train.csv"
+    return None
+
+
+def _uris(spec: Values) -> Iterator[Finding]:
+    for index, uri in _texts(spec, "datasets", "uri"):
+        fault = _uri_fault(uri) if uri else None
+        if fault:
+            yield Finding(("spec", "datasets", index, "uri"), "InvalidUri", *fault)
+
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(
+    rf"(?:(?:{_HOST}(?::[0-9]{{1,5}})?)/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+)  # the grammar of distribution/reference
+
+
+def _image(spec: Values) -> Iterator[Finding]:
+    image = _mapping(spec, "environment").get("image")
+    if isinstance(image, str) and image and not _IMAGE.fullmatch(image):
+        fix = "write registry/name@sha256:<64 hexadecimal digits>, in lower case"
+        yield Finding(("spec", "environment", "image"), "InvalidImage", "is no reference of an image", fix)
+
+
+def _command(spec: Values) -> Iterator[Finding]:
+    command = _list(spec, "command")
+    if command and isinstance(command[0], str) and not command[0].strip():
+        yield Finding(("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python")
+    for index, text in enumerate(command):
+        if isinstance(text, str) and ("\n" in text or "\r" in text):
+            fix = "put the script into a file of the source and run that"
+            yield Finding(("spec", "command", index), "InvalidCommand", "an argument may not contain line ends", fix)
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+_LABEL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_NAME}")
+_LABEL_VALUE = re.compile(rf"(?:{_LABEL_NAME})?")
+
+
+def _labels(document: Values) -> Iterator[Finding]:
+    metadata = _mapping(document, "metadata")
+    for part in ("labels", "annotations"):
+        for key, value in _mapping(metadata, part).items():
+            if not _LABEL_KEY.fullmatch(key):
+                fix = "write name or example.org/name, with letters, digits and - _ ."
+                yield Finding(("metadata", part, key), "InvalidLabel", f"{key!r} is no key of {part}", fix, at_key=True)
+            elif part == "labels" and isinstance(value, str) and not _LABEL_VALUE.fullmatch(value):
+                fix = "use at most 63 letters, digits and - _ ., or write an annotation"
+                yield Finding(("metadata", part, key), "InvalidLabel", f"{value!r} is no value of a label", fix)
+
+
+_EXPERIMENT = (_references, _duplicates, _mounts, _environment, _repository, _uris, _image, _command)
+
+
+def findings(document: Values) -> Iterator[Finding]:
+    """Every semantic fault of a document, given as plain values of any shape."""
+    yield from _labels(document)
+    spec = _mapping(document, "spec")
+    if document.get("kind") == "Experiment":
+        for check in _EXPERIMENT:
+            yield from check(spec)
+    elif document.get("kind") == "Dataset":
+        fault = _uri_fault(spec["uri"]) if isinstance(spec.get("uri"), str) and spec["uri"] else None
+        if fault:
+            yield Finding(("spec", "uri"), "InvalidUri", *fault)
