@@ -206,7 +206,7 @@ def launch_evidence(experiment: Experiment, facts: Facts, runtime: str) -> Evide
     return replace(
         code,
         image_pinned=process or "@sha256:" in (spec.environment.image or ""),
-        lock_pinned=_lock_pinned(experiment, facts),
+        lock_pinned=_lock_pinned(experiment, facts, process=process),
         interpreter_recorded=not process or bool(facts.interpreter and facts.interpreter.found),
         datasets_verified=all(data.sha256 and pinned.get(data.name) == data.sha256 for data in spec.datasets),
         key_out_of_reach=not process or (sandbox.launcher != "none" and sandbox.mount_namespace),
@@ -247,10 +247,12 @@ def _code_evidence(experiment: Experiment, facts: Facts) -> Evidence:
     )
 
 
-def _lock_pinned(experiment: Experiment, facts: Facts) -> bool:
-    stated, lock = experiment.spec.environment.dependencies, facts.lock
+def _lock_pinned(experiment: Experiment, facts: Facts, *, process: bool) -> bool:
+    """A lock with hashes; or none, where an image or the bare interpreter (stated, if there is code) is all there is."""
+    environment, lock = experiment.spec.environment, facts.lock
+    stated = environment.dependencies
     if stated is None:
-        return True
+        return not process or experiment.spec.source is None or environment.python is not None
     return bool(lock and lock.found and stated.sha256 and lock.sha256 == stated.sha256 and not lock.unpinned)
 
 
