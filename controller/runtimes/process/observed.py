@@ -22,7 +22,7 @@ def parse(text: bytes) -> dict[str, list[str]]:
 def sandbox(text: bytes, launcher: str, outer_uid: int, *, network: bool, why: str, limits: Values) -> Values:
     """The sandbox facts of an attempt.
 
-    Shape: launcher, uid_map, outer_uid, uid, cap_eff, cap_prm, cap_bnd, no_new_privs, seccomp, interfaces,
+    Shape: launcher, uid_map, outer_uid, uid, cap_{eff,prm,bnd,inh,amb}, no_new_privs, seccomp, interfaces,
     root_read_only, mounts ([[target, "ro" or "rw"]]), limits ({name: {value, enforcer}}), network, isolated, why.
     """
     files = parse(text)
@@ -31,12 +31,10 @@ def sandbox(text: bytes, launcher: str, outer_uid: int, *, network: bool, why: s
     interfaces = [line.split(":")[0].strip() for line in files.get("net/dev", []) if "|" not in line]
     facts: Values = {
         "launcher": launcher,
-        "uid_map": [line.split() for line in files.get("uid_map", [])],
-        "uid": status.get("Uid", "").split()[:1],
+        "uid_map": [[int(word) for word in line.split()] for line in files.get("uid_map", [])],
+        "uid": int(status["Uid"].split()[0]) if "Uid" in status else None,
         "outer_uid": outer_uid,
-        "cap_eff": status.get("CapEff", ""),
-        "cap_prm": status.get("CapPrm", ""),
-        "cap_bnd": status.get("CapBnd", ""),
+        **{f"cap_{name.lower()}": status.get(f"Cap{name}", "") for name in ("Eff", "Prm", "Bnd", "Inh", "Amb")},
         "no_new_privs": status.get("NoNewPrivs") == "1",
         "seccomp": status.get("Seccomp") == "2",
         "interfaces": sorted(interfaces),
