@@ -1,0 +1,161 @@
+"""What only the SQLite store promises: no needless writes, leases across boots, threads, events."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from controller.ports import durable
+from controller.ports.source import Key
+from controller.ports.store import AttemptState, RunRow
+from controller.stores import sqlite_transitions
+from controller.stores.events import StoreEvents
+from controller.stores.sqlite import SqliteStore
+from tests.fakes.clock import FakeClock
+
+KEY = Key("Experiment", "default", "digits")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "state.db", FakeClock(), boot_id="first-boot")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def steps() -> Iterator[list[str]]:
+    """The durable steps taken."""
+    seen: list[str] = []
+    durable.install_hook(lambda when, name: seen.append(name) if when == "before" else None)
+    yield seen
+    durable.install_hook(None)
+
+
+def changes(store: SqliteStore) -> int:
+    """Grows with every transaction that changed something, by whatever connection."""
+    wal = store.path.with_name(store.path.name + "-wal")
+    return wal.stat().st_size if wal.exists() else 0
+
+
+def test_nothing_is_written_when_nothing_changed(store: SqliteStore, steps: list[str]) -> None:
+    store.observe(KEY, "sha256:1", "a.yaml")
+    store.save_status(KEY, {"phase": "Pending", "run": {"id": "x"}})
+    uid = store.observe(KEY, "sha256:1", "a.yaml").uid
+    run = RunRow("r", uid, KEY, "p", "", "active", "2026")
+    store.begin_run(run, "process")
+    store.advance("r", 1, AttemptState.CREATED)
+    before = changes(store)
+    store.begin_run(run, "process")
+    store.advance("r", 1, AttemptState.CREATED)
+    store.begin_run(replace(run, plan=b"x"), "process")
+    assert changes(store) == before
+    steps.clear()
+    store.observe(KEY, "sha256:1", "a.yaml")
+    store.save_status(KEY, {"run": {"id": "x"}, "phase": "Pending"})
+    assert steps == []
+
+
+def test_each_change_is_one_commit(store: SqliteStore, steps: list[str]) -> None:
+    uid = store.observe(KEY, "sha256:1", "a.yaml").uid
+    store.begin_run(RunRow("r", uid, KEY, "p", "", "active", "2026"), "process")
+    for state in list(AttemptState)[1:5]:
+        store.advance("r", 1, state)
+    store.finish_run("r", "succeeded", "2027", {})
+    ours = [name for name in steps if name != "store.commit"]
+    assert steps == [name for pair in zip(ours, ["store.commit"] * 7, strict=True) for name in pair]
+    assert ours == [
+        "store.observe",
+        "store.intend",
+        "store.advance.created",
+        "store.advance.started",
+        "store.advance.exited",
+        "store.advance.collected",
+        "store.finish",
+    ]
+
+
+def test_a_lease_of_another_boot_has_expired(store: SqliteStore) -> None:
+    lease = store.acquire("reconciler", "one", 1e9)
+    assert lease is not None
+    rebooted = SqliteStore(store.path, FakeClock(monotonic=1.0), boot_id="second-boot")
+    taken = rebooted.acquire("reconciler", "two", 30)
+    assert taken is not None
+    assert taken.token == lease.token + 1
+    rebooted.close()
+
+
+def test_the_same_holder_after_a_reboot_is_a_new_one(store: SqliteStore) -> None:
+    lease = store.acquire("reconciler", "one", 30)
+    assert lease is not None
+    rebooted = SqliteStore(store.path, FakeClock(monotonic=1.0), boot_id="second-boot")
+    again = rebooted.acquire("reconciler", "one", 30)
+    assert again is not None
+    assert again.token == lease.token + 1
+    rebooted.close()
+
+
+def test_every_thread_may_use_it_and_each_hears_of_its_own(store: SqliteStore) -> None:
+    generations: dict[int, int] = {}
+
+    def work(number: int) -> None:
+        key = Key("Experiment", "default", f"e{number}")
+        for turn in range(10):
+            generations[number] = store.observe(key, f"sha256:{turn}", "x").generation
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert generations == dict.fromkeys(range(8), 10)
+    assert len({row.uid for row in store.experiments()}) == 8
+
+
+def test_a_status_that_is_no_json_is_refused(store: SqliteStore) -> None:
+    store.observe(KEY, "sha256:1", "x")
+    for bad in ({"x": float("nan")}, {"x": object()}):
+        with pytest.raises((TypeError, ValueError)):
+            store.save_status(KEY, bad)
+
+
+def test_an_event_costs_no_commit_of_its_own(store: SqliteStore, steps: list[str]) -> None:
+    events = StoreEvents(store)
+    events.emit("default/digits", "Normal", "Launched", "attempt 1")
+    events.emit("default/other", "Warning", "Stalled", "läuft nicht")
+    assert steps == []
+    store.observe(KEY, "sha256:1", "x")
+    assert steps == ["store.observe", "store.commit"]
+    assert [event["reason"] for event in store.events()] == ["Launched", "Stalled"]
+    assert steps == ["store.observe", "store.commit"]
+    assert store.events("default/other") == [
+        {
+            "at": "2026-01-01T12:00:00.000Z",
+            "subject": "default/other",
+            "kind": "Warning",
+            "reason": "Stalled",
+            "message": "läuft nicht",
+        }
+    ]
+
+
+def test_events_are_there_after_a_clean_end(store: SqliteStore) -> None:
+    store.emit_event("a", "Normal", "R", "m")
+    store.close()
+    assert len(SqliteStore(store.path, FakeClock()).events()) == 1
+
+
+def test_only_the_newest_events_are_kept(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_transitions, "KEEP_EVENTS", 5)
+    for number in range(12):
+        store.emit_event("a", "Normal", f"R{number}", "")
+    assert [event["reason"] for event in store.events()] == ["R7", "R8", "R9", "R10", "R11"]
+    assert [event["reason"] for event in store.events(limit=2)] == ["R10", "R11"]
+
+
+def test_a_fenced_writer_may_still_leave_events(store: SqliteStore) -> None:
+    store.set_fence(store.acquire("reconciler", "one", 30))
+    store.emit_event("a", "Normal", "R", "m")
+    assert len(store.events()) == 1
