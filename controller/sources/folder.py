@@ -1,9 +1,9 @@
 """Specs in a folder of YAML files.
 
-Promises: only files whose stat key changed are read, only those whose bytes changed are parsed, only documents whose user
-part changed are reported; invalid is not deleted; deletions are confirmed by a second scan and many at once are withheld.
-A status that we wrote and somebody else replaced is reported too, so that it comes back. Does not: act on a document, or
-watch anything by itself (`watch` starts that). Safe to call from several threads, one at a time inside.
+Promises: only files whose stat key changed are read, only those whose bytes changed are parsed, only documents whose
+user part changed are reported (and those whose status we wrote and somebody replaced, so that it comes back); invalid
+is not deleted; deletions are confirmed by a second scan, and many at once are withheld. Threads may share it.
+Does not: act on a document, or watch anything before `watch` is called.
 
 A key in an invalid file stays in `keys()` and `get` raises InvalidDocumentError. A key whose file is missing stays in
 `keys()`, and `get` returns nothing, until its deletion is confirmed.
@@ -88,7 +88,7 @@ class FolderSource(Source):
         known: keys that the store remembers; those that are missing now are deletions to confirm.
         read_only: another reconciler holds the folder: write no status, clean nothing up.
         always_sidecar: never write into a spec.
-        prefix: the folder's path from the repository's root with a final slash, or empty; `Document.file` begins with it.
+        prefix: the folder's path from the repository's root with a final slash, or empty; every file named begins so.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class FolderSource(Source):
         except UnusableFileError as error:
             # What cannot be read may become readable without any change of its own stamps.
             racy = error.problem.reason == "UnreadableFile"
-            self._put(path, Entry(stat, racy, NOTHING), Loaded((), (error.problem,)), look)
+            self._put(path, Entry(stat, racy, NOTHING), Loaded((), (self._placed(error.problem),)), look)
 
     def _compare(self, path: str, read: FileBytes, look: _Look) -> None:
         entry = self._index.entry(path)
@@ -324,9 +324,13 @@ class FolderSource(Source):
         return deletions.due({key: missing.since for key, missing in withheld.items()}, now)
 
     def _invalid(self) -> dict[str, tuple[Problem, ...]]:
-        found = {shown(path): (problem,) for path, problem in self._folder_problems.items()}
-        found |= {shown(path): problems for path, problems in self._problems.items()}
-        return {self._prefix + path: problems for path, problems in found.items()}
+        found: dict[str, tuple[Problem, ...]] = {
+            path: (self._placed(problem),) for path, problem in self._folder_problems.items()
+        }
+        return {self._prefix + shown(path): problems for path, problems in (found | self._problems).items()}
+
+    def _placed(self, problem: Problem) -> Problem:
+        return replace(problem, file=self._prefix + problem.file)
 
     # -- parsing
 
@@ -347,7 +351,7 @@ class FolderSource(Source):
                 return cached.loaded
             read = read_spec(self.root, path, self._now_ns())
         except UnusableFileError as error:
-            return Loaded((), (error.problem,))
+            return Loaded((), (self._placed(error.problem),))
         except UnsettledFileError:
             return cached.loaded if cached else Loaded()
         except OSError:
