@@ -90,7 +90,7 @@ class DatasetFacts:
     """Why it may not be used, as a stable reason (PathOutsideRoots, SymlinkInDataset, SpecialFile, UnreadableDataset, UnsupportedScheme, ...)."""
     message: str = ""
     path: str = ""
-    """Real host path; not part of a plan. Empty when tracked."""
+    """Real host path, not part of a plan; when tracked, the path in the commit from the repository's root."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a spec refers to: git objects, locks, interpreters, datasets, snapshots, secrets.
 
-Promises: the ``*_facts`` methods only look (no network, nothing written but caches) and never raise for a bad reference: the
-facts say what is wrong. The staging methods build what a run gets, from the commit, never from the working tree.
+Promises: the ``*_facts`` methods only look (no network, nothing written but caches) and never raise for a bad
+reference: the facts say what is wrong. The staging methods build what a run gets, from the commit, never from the
+working tree.
 """
 
 from abc import ABC, abstractmethod
@@ -41,20 +42,28 @@ class Inputs(ABC):
         """Is it in the object store, and does it verify?"""
 
     @abstractmethod
-    def lock_facts(self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies) -> LockFacts:
-        """The lock as it stands in the commit."""
+    def lock_facts(
+        self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies, document_file: str = ""
+    ) -> LockFacts:
+        """The lock as it stands in the commit, in the repository of `document_file` (of the root when empty)."""
 
     @abstractmethod
     def interpreter_facts(self, version: str | None) -> InterpreterFacts:
         """The interpreter that `environment.python` names (any 3.x >= 3.9 when None)."""
 
     @abstractmethod
-    def dataset_facts(self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress) -> DatasetFacts:
+    def dataset_facts(
+        self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress
+    ) -> DatasetFacts:
         """Find and hash it (through the stat cache)."""
 
     @abstractmethod
     def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:
-        """Hash a dataset again now, ignoring the cache; None when it cannot be read."""
+        """Hash what lies at `facts.path` on this host now, ignoring the cache; None when it cannot be read.
+
+        A tracked dataset has no place on the host but the copy that was staged: pass
+        ``replace(facts, tracked=False, path=<that copy>)``.
+        """
 
     @abstractmethod
     def secret_facts(self, name: str, namespace: str, owner: str) -> SecretFacts:
@@ -70,7 +79,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def export_source(self, document_file: str, source: GitSource, commit: str, destination: Path) -> None:
-        """Write the tree at commit:path to an empty folder: regular files (executable bit kept), symlinks only inside the tree."""
+        """Write commit:path to an empty folder: files with their executable bit, symlinks that stay inside."""
 
     @abstractmethod
     def export_snapshot(self, sha256: str, destination: Path) -> None:
@@ -78,10 +87,12 @@ class Inputs(ABC):
 
     @abstractmethod
     def stage_dataset(self, document_file: str, git: GitFacts | None, facts: DatasetFacts, destination: Path) -> Path:
-        """Where the run reads it: the host path itself, or `destination` filled from the commit when tracked."""
+        """Where the run reads it: the host path, or `destination` (replaced) filled from the commit when tracked."""
 
     @abstractmethod
-    def build_environment(self, lock: bytes | None, interpreter: InterpreterFacts, progress: Progress = no_progress) -> Path:
+    def build_environment(
+        self, lock: bytes | None, interpreter: InterpreterFacts, progress: Progress = no_progress
+    ) -> Path:
         """The venv of this lock, interpreter and platform; built once (hash-checked, wheels only), shared, read-only.
 
         Raises:

@@ -35,7 +35,7 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         host=ports.inventory.host(),
         git=git,
         snapshot=inputs.snapshot_facts(spec.source.snapshot) if spec.source and spec.source.snapshot else None,
-        lock=inputs.lock_facts(git, source, lock) if lock else None,
+        lock=inputs.lock_facts(git, source, lock, document.file) if lock else None,
         interpreter=None if spec.environment.image else inputs.interpreter_facts(spec.environment.python),
         datasets=_datasets(ports, document, git),
         secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),

@@ -1,0 +1,202 @@
+"""Inputs on this host: the adapter that joins the modules of this room.
+
+Promises: what the port promises. Does not: know settings; wiring passes plain values.
+"""
+
+import posixpath
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from controller.api.canonical import digest_bytes
+from controller.api.documents import Document
+from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
+from controller.inputs import datasets, export, lockfile, snapshots
+from controller.inputs.beneath import UnsafePathError, refused
+from controller.inputs.environments import Environments
+from controller.inputs.git import find_top, git_facts
+from controller.inputs.gitcmd import GitError, Objects
+from controller.inputs.interpreters import Interpreters
+from controller.inputs.secrets import SecretDeclaration, Secrets
+from controller.inputs.statcache import StatCache
+from controller.inputs.trees import address, normal
+from controller.ports.inputs import Inputs, Progress, no_progress
+from controller.ports.objectstore import ObjectStore
+
+_REMEMBERED = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class InputSettings:
+    """What the operator says about inputs."""
+
+    ref: str = "HEAD"
+    """Ref that commits must be reachable from."""
+    dataset_roots: tuple[Path, ...] = ()
+    """Folders beneath which absolute file: datasets may lie."""
+    secrets: Sequence[SecretDeclaration] = ()
+    pythons: tuple[str, ...] = ()
+    """Interpreters to try first."""
+    rehash: bool = False
+    """Ignore the stat cache."""
+
+
+class LocalInputs(Inputs):
+    """References of the specs beneath `root`; caches and environments beneath `base`/cache."""
+
+    def __init__(self, root: Path, base: Path, objects: ObjectStore, settings: InputSettings | None = None) -> None:
+        self._root = root
+        self._base = base
+        self._objects = objects
+        self._settings = settings or InputSettings()
+        self._cache = None if self._settings.rehash else StatCache(base / "cache" / "stat")
+        self._environments = Environments(base.absolute() / "cache" / "environments")
+        self._interpreters = Interpreters(base / "cache" / "interpreters.json", self._settings.pythons)
+        self._secrets = Secrets(self._settings.secrets)
+        self._tracked: dict[tuple[str, str], DatasetFacts] = {}
+
+    def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
+        """See Inputs."""
+        return git_facts(document, source, self._root, self._settings.ref or "HEAD", self._base)
+
+    def snapshot_facts(self, sha256: str) -> SnapshotFacts:
+        """See Inputs."""
+        return snapshots.snapshot_facts(self._objects, sha256)
+
+    def lock_facts(
+        self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies, document_file: str = ""
+    ) -> LockFacts:
+        """See Inputs."""
+        manifest = dependencies.manifest
+        commit = git.commit if git and git.exists else None
+        try:
+            data = self.read_lock(document_file, source, commit, manifest)
+        except LookupError as error:
+            return LockFacts(manifest, found=False, error=str(error.args[0]))
+        lock = lockfile.parse(data)
+        return LockFacts(
+            manifest, found=True, sha256=digest_bytes(data), packages=len(lock.pins), unpinned=lock.unpinned[:20]
+        )
+
+    def read_lock(self, document_file: str, source: GitSource | None, commit: str | None, manifest: str) -> bytes:
+        """See Inputs."""
+        if source is None or commit is None:
+            raise LookupError("a lock is read from source.git at its commit, and there is none")
+        path = normal(posixpath.join(source.path, manifest))
+        try:
+            with Objects(str(self._top(document_file))) as objects:
+                data = objects.blob(address(commit, path))
+        except GitError as error:
+            raise LookupError(str(error)) from error
+        if data is None:
+            raise LookupError(f"{path!r} is not a file of commit {commit[:12]}")
+        return data
+
+    def interpreter_facts(self, version: str | None) -> InterpreterFacts:
+        """See Inputs."""
+        return self._interpreters.facts(version)
+
+    def dataset_facts(
+        self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress
+    ) -> DatasetFacts:
+        """See Inputs."""
+        try:
+            path = datasets.path_of(dataset.uri)
+            tracked = self._tracked_facts(document.file, git, dataset.name, path)
+            if tracked is not None:
+                return tracked
+            home = self._top(document.file) if git and git.found else self._folder(document.file)
+            place = datasets.place_of(path, home, self._settings.dataset_roots)
+        except UnsafePathError as error:
+            return refused(dataset.name, error)
+        except GitError as error:
+            return DatasetFacts(dataset.name, found=True, reason="UnreadableDataset", message=str(error))
+        return datasets.on_host(
+            dataset.name, place, self._cache, lambda done, total: progress(f"hashing {dataset.name}", done, total)
+        )
+
+    def _tracked_facts(self, document_file: str, git: GitFacts | None, name: str, path: str) -> DatasetFacts | None:
+        if git is None or not git.exists or git.commit is None or path.startswith("/"):
+            return None
+        key = (git.commit, path)
+        if key not in self._tracked:
+            top = str(self._top(document_file))
+            with Objects(top) as objects:
+                found = datasets.in_commit(name, git.commit, path, top, objects)
+            if found is None:
+                return None
+            if len(self._tracked) >= _REMEMBERED:
+                self._tracked.clear()
+            self._tracked[key] = found
+        return replace(self._tracked[key], name=name)
+
+    def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:  # noqa: ARG002  # the port's signature
+        """See Inputs."""
+        return None if facts.tracked or not facts.path else datasets.hash_again(facts.path)
+
+    def secret_facts(self, name: str, namespace: str, owner: str) -> SecretFacts:
+        """See Inputs."""
+        return self._secrets.facts(name, namespace, owner)
+
+    def secret_value(self, name: str) -> str:
+        """See Inputs."""
+        return self._secrets.value(name)
+
+    def export_source(self, document_file: str, source: GitSource, commit: str, destination: Path) -> None:
+        """See Inputs.
+
+        Raises:
+            ExportError: an entry may not be exported, an object is missing or corrupt, or the destination is in use.
+        """
+        export.export_tree(str(self._top(document_file)), commit, source.path, destination)
+
+    def export_snapshot(self, sha256: str, destination: Path) -> None:
+        """See Inputs.
+
+        Raises:
+            SnapshotError: absent, damaged or not well formed.
+        """
+        snapshots.export_snapshot(self._objects, sha256, destination)
+
+    def stage_dataset(self, document_file: str, git: GitFacts | None, facts: DatasetFacts, destination: Path) -> Path:
+        """See Inputs.
+
+        Raises:
+            ExportError: it cannot be read in the commit.
+        """
+        if not facts.tracked:
+            return Path(facts.path)
+        if git is None or git.commit is None:
+            raise export.ExportError(f"dataset {facts.name!r} is tracked, and there is no commit to read it from")
+        _clear(destination)
+        export.export_path(str(self._top(document_file)), git.commit, facts.path, destination)
+        return destination
+
+    def build_environment(
+        self, lock: bytes | None, interpreter: InterpreterFacts, progress: Progress = no_progress
+    ) -> Path:
+        """See Inputs."""
+        return self._environments.build(lock, interpreter, progress)
+
+    def environment_ready(self, lock: bytes | None, interpreter: InterpreterFacts) -> bool:
+        """See Inputs."""
+        return self._environments.ready(lock, interpreter)
+
+    def _folder(self, document_file: str) -> Path:
+        return (self._root / document_file).parent if document_file else self._root
+
+    def _top(self, document_file: str) -> Path:
+        """The repository that holds the spec."""
+        top = find_top(self._folder(document_file))
+        if top is None:
+            raise GitError("the spec lies in no git repository")
+        return top
+
+
+def _clear(destination: Path) -> None:
+    if destination.is_dir() and not destination.is_symlink():
+        shutil.rmtree(destination)
+    else:
+        destination.unlink(missing_ok=True)

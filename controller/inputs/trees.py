@@ -1,0 +1,151 @@
+"""The tree of a commit: its entries, and which of them may not be exported.
+
+Promises: names are bytes as git has them; a tree made by hand to escape its folder (CVE-2024-32002 and its kin) is
+named entry by entry. Does not: read the content of files, but for symlinks and Git LFS pointers.
+"""
+
+import posixpath
+import re
+from dataclasses import dataclass
+
+from controller.inputs.gitcmd import GitError, Objects, git
+
+SYMLINK, SUBMODULE = "120000", "160000"
+REGULAR = ("100644", "100755", "100664")
+
+_IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+_LFS = b"version https://git-lfs.github.com/spec/"
+_LFS_SIZE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One leaf of a tree."""
+
+    mode: str
+    oid: str
+    path: bytes
+    """Relative to the tree that was listed."""
+
+    @property
+    def executable(self) -> bool:
+        """Has it git's executable bit?"""
+        return self.mode == "100755"
+
+    @property
+    def label(self) -> str:
+        """The path for people and for JSON."""
+        return shown(self.path)
+
+
+def shown(path: bytes) -> str:
+    """A path as text that is always valid UTF-8."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def normal(path: str) -> str:
+    """source.git.path without "./", "//" and a final "/" ("." for the whole tree)."""
+    return posixpath.normpath(path)
+
+
+def address(commit: str, path: str) -> str:
+    """How git names the tree or blob at commit:path."""
+    return f"{commit}:{'' if path == '.' else path}"
+
+
+def list_tree(top: str, tree: str) -> tuple[Entry, ...]:
+    """Every leaf beneath a tree, in git's order.
+
+    Raises:
+        GitError: no such tree, or it is corrupt.
+    """
+    _, output = git(top, "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree)
+    entries = []
+    for record in output.split(b"\0")[:-1]:
+        head, path = record.split(b"\t", 1)
+        mode, _, oid = head.decode().split(" ")
+        entries.append(Entry(mode, oid, path))
+    return tuple(entries)
+
+
+def hostile(entries: tuple[Entry, ...], objects: Objects) -> tuple[str, ...]:
+    """What may not be exported, each as "path (why)", in git's order.
+
+    Raises:
+        GitError: a symlink's object is missing or corrupt.
+    """
+    found = []
+    leaves: set[bytes] = set()
+    folders: set[bytes] = set()
+    for entry in entries:
+        above = _above(entry.path)
+        why = _why_name(entry.path) or _why_kind(entry, objects)
+        if not why and (entry.path in leaves or entry.path in folders or not leaves.isdisjoint(above)):
+            why = "the name stands for two entries"
+        if why:
+            found.append(f"{entry.label} ({why})")
+        leaves.add(entry.path)
+        folders.update(above)
+    return tuple(found)
+
+
+def _above(path: bytes) -> list[bytes]:
+    parts = path.split(b"/")
+    return [b"/".join(parts[:i]) for i in range(1, len(parts))]
+
+
+def _why_name(path: bytes) -> str:
+    for part in path.split(b"/"):
+        if part in (b"", b".", b".."):
+            return f"a component is {shown(part)!r}"
+        if _is_dot_git(part):
+            return "a component is .git, or reads as .git on some file systems"
+    return ""
+
+
+def _is_dot_git(part: bytes) -> bool:
+    name = _IGNORED_BY_HFS.sub("", part.decode("utf-8", "replace")).casefold()
+    windows = re.split(r"[:\\]", name)[0].rstrip(" .")
+    return windows in (".git", "git~1")
+
+
+def _why_kind(entry: Entry, objects: Objects) -> str:
+    if entry.mode == SUBMODULE:
+        return "a submodule; its files are not part of this commit"
+    if entry.mode == SYMLINK:
+        target = objects.blob(entry.oid)
+        if target is None:
+            raise GitError(f"the object of the symlink {entry.label} is missing; run git fsck")
+        return "" if stays_inside(entry.path, target) else "a symlink out of the tree"
+    return "" if entry.mode in REGULAR else f"mode {entry.mode}"
+
+
+def stays_inside(link: bytes, target: bytes) -> bool:
+    """Does a symlink at `link` (relative to the tree) resolve inside the tree, whatever other safe symlinks lie there?
+
+    ".." is accepted only in front: there it climbs real folders, later it could climb out of another symlink's target.
+    """
+    if not target or target.startswith(b"/") or b"\0" in target:
+        return False
+    parts = [part for part in target.split(b"/") if part not in (b"", b".")]
+    climbs = next((i for i, part in enumerate(parts) if part != b".."), len(parts))
+    return climbs <= link.count(b"/") and b".." not in parts[climbs:]
+
+
+def lfs_pointers(entries: tuple[Entry, ...], objects: Objects, commit: str) -> tuple[str, ...]:
+    """Files whose content is not in the commit but in Git LFS, each as "path (why)".
+
+    Looks only where a .gitattributes (of the tree, or of the repository's root) speaks of LFS.
+    """
+    files = [entry for entry in entries if entry.mode in REGULAR]
+    attributes = [entry.oid for entry in files if entry.path.rpartition(b"/")[2] == b".gitattributes"]
+    names = [address(commit, ".gitattributes"), *attributes]
+    if not any(b"filter=lfs" in (objects.blob(name) or b"") for name in names):
+        return ()
+    why = "a Git LFS pointer; its content is not in the commit"
+    return tuple(f"{entry.label} ({why})" for entry in files if is_lfs_pointer(objects.blob(entry.oid) or b""))
+
+
+def is_lfs_pointer(data: bytes) -> bool:
+    """Is this the small text that Git LFS keeps in a commit instead of the file?"""
+    return len(data) <= _LFS_SIZE and data.startswith(_LFS)
