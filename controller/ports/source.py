@@ -27,6 +27,12 @@ class Key(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
+def key_of(document: Document) -> Key:
+    """The key of a document."""
+    model = document.model
+    return Key(model.kind, model.metadata.namespace, model.metadata.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What one look at the source found to be different from the last."""

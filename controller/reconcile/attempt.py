@@ -14,7 +14,7 @@ from controller.ports.runtime import Observed, RuntimeRefusedError, RuntimeState
 from controller.ports.store import AttemptRow, AttemptState, RunRow
 from controller.reconcile.collect import collect
 from controller.reconcile.context import Ports
-from controller.reconcile.files import run_files, write_atomic
+from controller.reconcile.files import RunFiles, run_files, write_atomic
 from controller.reconcile.launch import LaunchRecord
 from controller.reconcile.manifest import running_manifest
 from controller.reconcile.outcome import Outcome, Waiting
@@ -55,11 +55,18 @@ def collect_attempt(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptRo
     ports.runtime.remove(_name(run, attempt), files.folder)
     record = LaunchRecord(run.launch)
     secrets = {secret.env: ports.inputs.secret_value(secret.name) for secret in record.spec.secrets}
-    collected = collect(ports.inputs, files, record, secrets)
-    shutil.rmtree(files.workspace(attempt.number), ignore_errors=True)
-    return ports.store.advance(
+    collected = collect(ports.inputs, files, record, secrets, attempt.number)
+    row = ports.store.advance(
         run.run_id, attempt.number, AttemptState.COLLECTED, data={**attempt.data, "collected": asdict(collected)}
     )
+    discard_scratch(files, attempt.number)  # only now: a crash before the commit hashes the staged copies again
+    return row
+
+
+def discard_scratch(files: RunFiles, number: int) -> None:
+    """Remove the private copies of code and data of an attempt."""
+    for scratch in (files.workspace(number), files.dataset(number, "")):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _name(run: RunRow, attempt: AttemptRow) -> str:

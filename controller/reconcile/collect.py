@@ -9,11 +9,12 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from controller.api.experiment import Output
+from controller.facts.facts import DatasetFacts
 from controller.ports.inputs import Inputs
 from controller.reconcile.files import RunFiles
 from controller.reconcile.launch import LaunchRecord
@@ -41,7 +42,9 @@ class Collected:
     message: str = ""
 
 
-def collect(inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str]) -> Collected:
+def collect(
+    inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str], number: int
+) -> Collected:
     """Look at the results folder and at the inputs, after the run."""
     outputs = tuple(_output(files.results, output, tuple(secrets.values())) for output in record.spec.outputs)
     metrics, lines, bad = read_metrics(files.metrics)
@@ -52,13 +55,21 @@ def collect(inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapp
         outputs=tuple({key: value for key, value in output.items() if key != "secret"} for output in outputs),
         metrics=metrics,
         bad_metric_lines=bad,
-        datasets_after={facts.name: inputs.rehash(facts, record.document_file) for facts, _ in record.datasets},
+        datasets_after={
+            facts.name: inputs.rehash(_as_read(files, facts, number), record.document_file)
+            for facts, _ in record.datasets
+        },
         log_sha256=log_sha256,
         log_size=log_size,
         metrics_file={"sha256": metrics_sha256, "size": metrics_size, "lines": lines} if metrics_sha256 else None,
         reason=reason,
         message=message,
     )
+
+
+def _as_read(files: RunFiles, facts: DatasetFacts, number: int) -> DatasetFacts:
+    """The place that the run read: for a dataset from the commit, its staged copy."""
+    return replace(facts, tracked=False, path=str(files.dataset(number, facts.name))) if facts.tracked else facts
 
 
 def read_metrics(path: Path) -> tuple[dict[str, float], int, int]:

@@ -57,7 +57,6 @@ class Ports:
     events: Events
     base: Path
     """Folder of our records."""
-    builder_id: str
     policy: Policy = field(default_factory=Policy)
     progress: Progress = no_progress
     trust_root: Callable[[], dict[str, bytes]] = dict

@@ -112,6 +112,10 @@ class RunFiles:
         """Private copy of the code for one attempt."""
         return self.attempt(number) / "workspace"
 
+    def dataset(self, number: int, name: str) -> Path:
+        """Copy of a dataset that came from the commit, for one attempt."""
+        return self.attempt(number) / "data" / name
+
 
 def run_files(base: Path, run_id: str) -> RunFiles:
     """The folder of a run beneath the base path."""

@@ -57,6 +57,7 @@ class Loop:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _active: set[Key] = field(default_factory=set)
     _stalls: dict[Key, int] = field(default_factory=dict)
+    _looked: threading.Event = field(default_factory=threading.Event)
     _fenced: FencedError | None = None
     queue: WorkQueue = field(init=False)
 
@@ -68,6 +69,16 @@ class Loop:
         self._stop.set()
         self._hinted.set()
         self.queue.close()
+
+    def stop_when_settled(self) -> None:
+        """Stop once every key was looked at and none runs, is worked on, or waits for room."""
+        self._looked.wait()
+        while not self._stop.wait(0.1):
+            with self._lock:
+                active = bool(self._active)
+            if not active and not self.reconciler.ports.line.keys and not self.queue.busy():
+                return self.stop()
+        return None
 
     def run(self, lease: Lease) -> None:
         """Work until `stop` is called. The caller holds the lease and releases it afterwards.
@@ -83,6 +94,7 @@ class Loop:
         threads.append(threading.Thread(target=self._wake, name="wake", daemon=True))
         try:
             self._first_look()
+            self._looked.set()
             for thread in threads:
                 thread.start()
             self._watch_source()

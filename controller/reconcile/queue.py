@@ -71,10 +71,10 @@ class WorkQueue:
             self._closed = True
             self._condition.notify_all()
 
-    def idle(self) -> bool:
-        """Nothing is ready, worked on or planned."""
+    def busy(self) -> bool:
+        """Something is ready or worked on (what is planned for later does not count)."""
         with self._condition:
-            return not (self._dirty or self._busy or self._due)
+            return bool(self._dirty or self._busy)
 
     def _add(self, key: Key) -> None:
         self._due.pop(key, None)

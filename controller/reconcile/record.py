@@ -13,6 +13,7 @@ from controller.api.manifest import RunManifest, manifest_bytes
 from controller.plan.decide import Action
 from controller.ports.signer import Signer
 from controller.ports.store import AttemptRow, RunRow
+from controller.reconcile.attempt import discard_scratch
 from controller.reconcile.context import Ports
 from controller.reconcile.files import RunFiles, run_files, write_atomic
 from controller.reconcile.manifest import final_manifest
@@ -30,6 +31,8 @@ def finish(ports: Ports, run: RunRow, action: Action) -> None:
         OSError: a record cannot be written; nothing is committed, try again.
     """
     attempts = tuple(ports.store.attempts(run.run_id))
+    for row in attempts:
+        discard_scratch(run_files(ports.base, run.run_id), row.number)
     collected = attempts[-1].data.get("collected", {})
     reason = "" if action.outcome == "succeeded" else action.reason
     result: dict[str, Any] = {

@@ -46,7 +46,7 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
     for facts, _ in record.datasets:
         if facts.tracked:
             ports.inputs.stage_dataset(
-                record.document_file, record.git, facts, _dataset_copy(files, attempt.number, facts.name)
+                record.document_file, record.git, facts, files.dataset(attempt.number, facts.name)
             )
 
 
@@ -125,15 +125,11 @@ def _lock(ports: Ports, record: LaunchRecord) -> bytes | None:
     return lock
 
 
-def _dataset_copy(files: RunFiles, number: int, name: str) -> Path:
-    return files.attempt(number) / "data" / name
-
-
 def _mounts(files: RunFiles, record: LaunchRecord, number: int) -> tuple[tuple[Mount, ...], dict[str, str]]:
     mounts = [Mount(files.params, "/fetchml/params.json")]
     names = {PARAMS_NAME: "/fetchml/params.json"}
     for facts, target in record.datasets:
-        mounts.append(Mount(_dataset_copy(files, number, facts.name) if facts.tracked else Path(facts.path), target))
+        mounts.append(Mount(files.dataset(number, facts.name) if facts.tracked else Path(facts.path), target))
         names[facts.name] = target
     return tuple(mounts), names
 

@@ -20,7 +20,7 @@ from typing import Any
 from controller.api.documents import Document, Loaded, load
 from controller.api.problems import InvalidDocumentError, Problem
 from controller.ports.clock import Clock
-from controller.ports.source import Change, Key, Source, StatusWriteError
+from controller.ports.source import Change, Key, Source, StatusWriteError, key_of
 from controller.sources import deletions
 from controller.sources.exchange import recover_path
 from controller.sources.files import (
@@ -43,7 +43,6 @@ from controller.sources.index import (
     decode,
     digest,
     encode,
-    key_of,
     mark,
 )
 from controller.sources.scan import Walk, is_spec_path, names

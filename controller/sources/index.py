@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controller.api.documents import Document
 from controller.ports.source import Key
 from controller.sources.files import STAT_BYTES
 
@@ -32,12 +31,6 @@ def digest(data: bytes) -> bytes:
 def mark(content: bytes) -> bytes:
     """What is remembered of a file that we wrote, from the digest of its content."""
     return content[:MARK_BYTES]
-
-
-def key_of(document: Document) -> Key:
-    """The identity of a document."""
-    model = document.model
-    return Key(model.kind, model.metadata.namespace, model.metadata.name)
 
 
 def encode(key: Key) -> KeyBytes:

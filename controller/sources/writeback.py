@@ -17,11 +17,10 @@ from typing import Any
 
 from controller.api.documents import Document, Loaded, load, with_status
 from controller.ports.clock import Clock
-from controller.ports.source import Key, StatusWriteError
+from controller.ports.source import Key, StatusWriteError, key_of
 from controller.sources import exchange, sidecar, writers
 from controller.sources.exchange import Held
 from controller.sources.files import UnusableFileError, inside, name_problem, opened, read_all, shown, stat_key
-from controller.sources.index import key_of
 
 _ATTEMPTS = 8
 _BUSY_SECONDS = 0.02

@@ -14,7 +14,10 @@ from controller.entrypoints.cli.errors import CommandError, Exit
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("controller.entrypoints.cli.init", "Make a folder ready to use: specs, schema, key pair."),
     "validate": ("controller.entrypoints.cli.validate", "Check specs, or a run's manifest, and print every problem."),
-    "explain": ("controller.entrypoints.cli.explain", "What would run, may it, and how far it can be trusted; starts nothing."),
+    "explain": (
+        "controller.entrypoints.cli.explain",
+        "What would run, may it, and how far it can be trusted; starts nothing.",
+    ),
     "diff": ("controller.entrypoints.cli.explain", "Desired against actual."),
     "run": ("controller.entrypoints.cli.run", "Reconcile one spec until its run ends; live status and log."),
     "queue": ("controller.entrypoints.cli.run", "Strict preflight, then hand the spec to the reconciler."),
@@ -60,7 +63,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a suggestion for a mistyped command."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and name not in COMMANDS:
@@ -80,10 +85,14 @@ Start here:
 Exit codes: 0 done, 1 error, 2 usage, 3 invalid spec, 4 refused, 5 not found, 6 not allowed, 7 run failed, 8 must wait, 124 timed out."""
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(package_name="fetchml", prog_name="ml", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Print tracebacks.")
-@click.option("--base-path", help="Folder of fetchml's own records (default: .fetchml in the repository).", metavar="DIR")
+@click.option(
+    "--base-path", help="Folder of fetchml's own records (default: .fetchml in the repository).", metavar="DIR"
+)
 @click.pass_context
 def ml(ctx: click.Context, debug: bool, base_path: str | None) -> None:
     """Declarative, reproducible machine-learning experiments: commit a spec, get a run that can be proved."""

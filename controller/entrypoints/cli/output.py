@@ -23,7 +23,13 @@ def output_option(function: F) -> F:
     """Add -o/--output and its alias --json to a read command."""
     function = click.option("--json", "output", flag_value="json", help="The same as -o json.")(function)
     return click.option(
-        "-o", "--output", type=click.Choice(FORMATS), default="table", show_default=True, help="How to print.", metavar="FORMAT"
+        "-o",
+        "--output",
+        type=click.Choice(FORMATS),
+        default="table",
+        show_default=True,
+        help="How to print.",
+        metavar="FORMAT",
     )(function)
 
 
@@ -33,7 +39,9 @@ def is_plain(stream: Any = None) -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
-def emit(value: Mapping[str, Any], output: str, *, table: Callable[[bool], str], names: Callable[[], Sequence[str]] = tuple) -> None:
+def emit(
+    value: Mapping[str, Any], output: str, *, table: Callable[[bool], str], names: Callable[[], Sequence[str]] = tuple
+) -> None:
     """Print a value in the asked-for format; `table(wide)` and `names()` are called only when needed."""
     if output == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -51,7 +59,10 @@ def emit(value: Mapping[str, Any], output: str, *, table: Callable[[bool], str],
 def columns(header: Sequence[str], rows: Rows) -> str:
     """A plain table as kubectl prints it: upper-case header, two spaces between columns."""
     widths = [max(len(row[index]) for row in (header, *rows)) for index in range(len(header))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
     return "\n".join(lines)
 
 

@@ -1,0 +1,94 @@
+"""The standalone reconciler as a process: lease, loop, signals.
+
+Promises: one reconciler per folder and store; a second one says who holds it. SIGINT and SIGTERM end it cleanly; runs go on without it,
+and the next start adopts them. Does not: parse a command line.
+"""
+
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from controller.ports.source import Change
+from controller.ports.store import Lease, Store
+from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS, Listener, Loop
+from controller.reconcile.reconciler import Reconciler
+from controller.settings import Settings
+from controller.wiring import Place, build_ports, holder, open_source, open_store
+
+log = logging.getLogger(__name__)
+
+
+class HeldElsewhereError(Exception):
+    """Another reconciler holds the lease; the message says who."""
+
+
+def acquire(store: Store, place: Place, who: str) -> Lease:
+    """The lease of this store.
+
+    Raises:
+        HeldElsewhereError: somebody else has it.
+    """
+    from controller.stores.sqlite_read import lease_row
+
+    lease = store.acquire(LEASE_NAME, who, LEASE_SECONDS)
+    if lease is None:
+        row = lease_row(place.store, LEASE_NAME)
+        raise HeldElsewhereError(
+            f"another reconciler holds {place.base}: {row.holder if row else 'unknown'}; this one would be read-only"
+        )
+    return lease
+
+
+def watch_folder(
+    place: Place,
+    settings: Settings,
+    folder: Path,
+    *,
+    prune: bool = False,
+    listener: Listener = lambda _key, _outcome, _status: None,
+    on_change: Callable[[Change], None] = lambda _change: None,
+    ready: Callable[[Loop], None] = lambda _loop: None,
+) -> None:
+    """Reconcile a folder until a signal comes.
+
+    Raises:
+        HeldElsewhereError: another reconciler is at work here.
+        FencedError: another reconciler took over.
+    """
+    store = open_store(place)
+    try:
+        who = f"{holder()} (ml reconcile {folder})"
+        lease = acquire(store, place, who)
+        known = [row.key for row in store.experiments()]
+        source = open_source(place, folder, known=known)
+        if prune:
+            source.poll(None)
+            source.confirm_deletions()
+        ports = build_ports(place, settings, source, store=store)
+        loop = Loop(
+            Reconciler(ports),
+            who,
+            workers=settings.workers,
+            rescan_seconds=settings.rescan_seconds,
+            listener=listener,
+            on_change=on_change,
+        )
+        _stop_on_signals(loop)
+        ready(loop)
+        try:
+            loop.run(lease)
+        finally:
+            store.set_fence(None)
+            store.release(lease)
+    finally:
+        store.close()
+
+
+def _stop_on_signals(loop: Loop) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)

@@ -1,0 +1,168 @@
+"""From settings to a reconciler: the only place that names adapters.
+
+Promises: adapters are imported when they are wired, so that a command pays for what it uses. Does not: run anything.
+"""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controller.ports.inputs import Progress, no_progress
+from controller.settings import Settings, base_path, data_home
+
+if TYPE_CHECKING:
+    from controller.ports.events import Events
+    from controller.ports.inputs import Inputs
+    from controller.ports.inventory import Inventory
+    from controller.ports.runtime import Runtime
+    from controller.ports.signer import Signer
+    from controller.ports.source import Key, Source
+    from controller.reconcile.context import Ports
+    from controller.stores.sqlite import SqliteStore
+
+TRUST_FOLDER = "trust"
+STATE = "state.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things lie: the repository (or plain folder), and our records."""
+
+    root: Path
+    base: Path
+
+    @property
+    def store(self) -> Path:
+        """The database."""
+        return self.base / STATE
+
+    @property
+    def trust(self) -> Path:
+        """Public keys."""
+        return self.root / TRUST_FOLDER
+
+
+def find_root(path: Path) -> Path:
+    """The repository that holds the path, or without one the folder itself (a file's folder)."""
+    folder = path if path.is_dir() else path.parent
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists():
+            return candidate
+    return folder
+
+
+def place_of(path: Path, settings: Settings) -> Place:
+    """Root and base path for a spec or folder."""
+    root = find_root(path)
+    return Place(root, base_path(root, settings))
+
+
+def holder() -> str:
+    """Who we are in a lease."""
+    return f"{socket.gethostname()} pid {os.getpid()}"
+
+
+def open_store(place: Place) -> "SqliteStore":
+    """The store, made if it is not there (with a .gitignore of its own, so that it is never committed)."""
+    from controller.inventory.clock import SystemClock
+    from controller.stores.sqlite import SqliteStore
+
+    place.base.mkdir(parents=True, exist_ok=True)
+    ignore = place.base / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    return SqliteStore(place.store, SystemClock())
+
+
+def open_signer(place: Place, settings: Settings) -> "Signer | None":
+    """The newest key of this user that the repository trusts, or None."""
+    from controller.identity.keys import FileSigner, default_key
+
+    key = default_key(data_home(settings), place.trust)
+    return FileSigner(key.private) if key and key.private else None
+
+
+def open_runtime() -> "Runtime":
+    """The process runtime, with the sandbox that this host really gives."""
+    from controller.inventory.clock import SystemClock
+    from controller.runtimes.process.probe import probe_sandbox
+    from controller.runtimes.process.runtime import ProcessRuntime
+
+    return ProcessRuntime(SystemClock(), probe_sandbox())
+
+
+def build_ports(
+    place: Place, settings: Settings, source: "Source", *, store: "SqliteStore", progress: Progress = no_progress
+) -> "Ports":
+    """Everything the reconciler needs."""
+    from controller.inventory.clock import SystemClock
+    from controller.reconcile.context import Policy, Ports
+
+    return Ports(
+        source=source,
+        store=store,
+        runtime=open_runtime(),
+        inputs=open_inputs(place, settings),
+        inventory=open_inventory(place),
+        signer=open_signer(place, settings),
+        clock=SystemClock(),
+        events=_events(store),
+        base=place.base,
+        policy=Policy(
+            allow_network=settings.allow_network,
+            require_approval=settings.require_approval,
+            max_cpu=settings.max_cpu,
+            max_memory=settings.max_memory,
+            log_bytes=settings.log_bytes,
+            poll_seconds=settings.poll_seconds,
+        ),
+        progress=progress,
+    )
+
+
+def open_source(place: Place, folder: Path, *, known: "Iterable[Key]" = (), read_only: bool = False) -> "Source":
+    """The specs of a folder."""
+    from controller.inventory.clock import SystemClock
+    from controller.sources.folder import FolderSource
+
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
+    below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
+    prefix = "" if below == "." else below + "/"
+    return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix)
+
+
+def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "Inputs":
+    """References on this host."""
+    from controller.inputs.local import InputSettings, LocalInputs
+    from controller.inputs.secrets import SecretDeclaration
+    from controller.stores.objects import FileObjects
+
+    secrets = tuple(
+        SecretDeclaration(name, Path(secret.file) if secret.file else None, secret.env or None, secret.subjects)
+        for name, secret in settings.secrets.items()
+    )
+    values = InputSettings(
+        ref=settings.ref or "HEAD",
+        dataset_roots=tuple(Path(root) for root in settings.dataset_roots),
+        secrets=secrets,
+        rehash=rehash,
+    )
+    return LocalInputs(place.root, place.base, FileObjects(place.base / "objects"), values)
+
+
+def open_inventory(place: Place) -> "Inventory":
+    """This host."""
+    from controller.inventory.host import HostInventory
+    from controller.runtimes.process.probe import probe_sandbox
+
+    return HostInventory(place.base, probe_sandbox)
+
+
+def _events(store: "SqliteStore") -> "Events":
+    from controller.stores.events import StoreEvents
+
+    return StoreEvents(store)
