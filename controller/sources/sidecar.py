@@ -13,9 +13,8 @@ from typing import Any
 
 from controller.api.documents import Document, with_status
 from controller.ports import durable
-from controller.ports.source import Key
+from controller.ports.source import Key, key_of
 from controller.sources import exchange
-from controller.sources.index import key_of
 from controller.sources.scan import LEFTOVER_MARK
 
 WRITE_SIDECAR = durable.register("folder.write_sidecar", "the status file beside a spec is as it should be")
