@@ -15,7 +15,7 @@ from pathlib import Path
 
 from controller.inputs.beneath import FOLDER, folder
 from controller.inputs.gitcmd import GitError, Objects
-from controller.inputs.trees import SYMLINK, Entry, address, hostile, lfs_pointers, list_tree, normal
+from controller.inputs.trees import SYMLINK, Entry, address, folder_at, hostile, lfs_pointers, normal
 from controller.ports import durable
 
 EXPORTED = durable.register("inputs.export", "an exported source tree appears under its name")
@@ -164,10 +164,9 @@ def checked_entries(top: str, commit: str, path: str, objects: Objects) -> tuple
         ExportError: there is no such tree, or it holds an entry that may not be exported.
         GitError: the repository cannot be read.
     """
-    found = objects.get(address(commit, normal(path)))
-    if found is None or found[1] != "tree":
+    entries = folder_at(top, commit, normal(path), objects)
+    if entries is None:
         raise ExportError(f"{path!r} is not a folder of commit {commit}")
-    entries = list_tree(top, found[0])
     bad = hostile(entries, objects) + lfs_pointers(entries, objects, commit)
     if bad:
         raise ExportError("may not be exported: " + "; ".join(bad[:20]))

@@ -14,8 +14,8 @@ from controller.api.experiment import GitSource
 from controller.facts.facts import GitFacts
 from controller.inputs.gitcmd import GitError, Objects, git
 from controller.inputs.history import Interest, newest
-from controller.inputs.trees import address, hostile, lfs_pointers, list_tree, normal
-from controller.inputs.worktree import dirty
+from controller.inputs.trees import Entry, folder_at, hostile, lfs_pointers, normal
+from controller.inputs.worktree import Base, dirty
 
 HERE = "."
 
@@ -30,8 +30,8 @@ class Repository:
     """Full name of the ref, or HEAD when detached."""
     tip: str | None
     """Commit of the ref; None when it has none yet."""
-    head: str | None
-    """Commit that is checked out."""
+    index: Path
+    """git's index file."""
     shallow: frozenset[str]
     """Commits whose parents were not fetched."""
 
@@ -48,27 +48,26 @@ def open_repository(top: Path, ref: str) -> Repository:
     Raises:
         GitError: not a repository, somebody else's (safe.directory), or of a kind that we cannot read (SHA-256 ids).
     """
-    facts = ["--show-object-format", "--is-shallow-repository", "--git-path", "shallow"]
-    _, output = git(str(top), "rev-parse", *facts)
-    kind, is_shallow, shallow_file = os.fsdecode(output).split("\n")[:3]
+    if ref.startswith("-"):
+        raise GitError(f"{ref!r} is no name of a ref")
+    questions = ["--show-object-format", "--is-shallow-repository", "--git-path", "shallow", "--git-path", "index"]
+    try:
+        _, output = git(str(top), "rev-parse", *questions, f"{ref}^{{commit}}", "--symbolic-full-name", ref)
+    except GitError:
+        _, output = git(str(top), "rev-parse", *questions)  # no such ref yet; or this fails with the real reason
+    kind, is_shallow, shallow_file, index, *tip = os.fsdecode(output).splitlines()
     if kind != "sha1":
         raise GitError(
             f"the repository uses {kind} object ids; only SHA-1 is supported (git init --object-format=sha1)"
         )
-    tip, name = _resolve(top, ref)
-    head = tip if ref == "HEAD" else _resolve(top, "HEAD")[0]
     shallow = (top / shallow_file).read_text().split() if is_shallow == "true" else []
-    return Repository(str(top), name, tip, head, frozenset(shallow))
-
-
-def _resolve(top: Path, ref: str) -> tuple[str | None, str]:
-    """Commit and full name of a ref."""
-    status, output = git(
-        str(top), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", ok=(0, 1, 128)
+    return Repository(
+        top=str(top),
+        ref=tip[1] if len(tip) > 1 else ref,
+        tip=tip[0] if tip else None,
+        index=top / index,
+        shallow=frozenset(shallow),
     )
-    _, name = git(str(top), "rev-parse", "--quiet", "--symbolic-full-name", "--end-of-options", ref, ok=(0, 1, 128))
-    lines = [line for line in name.decode().split("\n") if line and line != "--end-of-options"]
-    return (output.decode().strip() if status == 0 else None), (lines[0] if lines and status == 0 else ref)
 
 
 def git_facts(document: Document, source: GitSource | None, root: Path, ref: str, base: Path) -> GitFacts | None:
@@ -119,18 +118,18 @@ def _read(repository: Repository, interest: Interest, facts: GitFacts, objects: 
     facts = replace(facts, has_remote=has_remote, pushed=pushed)
     if commit is None or found is None or found[1] != "commit":
         why = f"{commit} is a {found[1]}, not a commit" if found else ""
-        return replace(facts, error=why, dirty=_dirty(repository, interest, facts, tip, objects))
+        return replace(facts, error=why, dirty=_dirty(repository, interest, tip, objects))
     if not facts.stated and commit in repository.shallow:
         return replace(facts, error=_SHALLOW)
-    path_exists, bad = _tree_facts(top, commit, interest.path, objects)
+    entries = folder_at(top, commit, interest.path, objects) if interest.path else ()
     return replace(
         facts,
         commit=commit,
         exists=True,
         reachable=not facts.stated or is_ancestor(top, commit, tip),
-        dirty=_dirty(repository, interest, facts, commit, objects),
-        path_exists=path_exists,
-        hostile=bad,
+        dirty=_dirty(repository, interest, None if facts.stated else commit, objects, entries),
+        path_exists=entries is not None,
+        hostile=_hostile(entries or (), commit, objects),
     )
 
 
@@ -141,22 +140,21 @@ _SHALLOW = (
 
 
 def _dirty(
-    repository: Repository, interest: Interest, facts: GitFacts, commit: str, objects: Objects
+    repository: Repository,
+    interest: Interest,
+    commit: str | None,
+    objects: Objects,
+    entries: tuple[Entry, ...] | None = None,
 ) -> tuple[str, ...]:
-    """A stated commit is older than the spec that states it: then the work tree is held against what is checked out."""
-    base = repository.head if facts.stated and repository.head else commit
-    return dirty(repository.top, base, interest, objects)
+    """What differs from `commit`; from what is checked out when None (a stated commit is older than its spec)."""
+    if commit is None or entries is None:
+        commit = commit or git(repository.top, "rev-parse", "--verify", "HEAD^{commit}")[1].decode().strip()
+        entries = folder_at(repository.top, commit, interest.path, objects) if interest.path else ()
+    return dirty(repository.top, Base(commit, entries or (), repository.index), interest, objects)
 
 
-def _tree_facts(top: str, commit: str, path: str | None, objects: Objects) -> tuple[bool, tuple[str, ...]]:
-    """Is there a folder at `path`, and what of it may not be exported (at most 20)?"""
-    if path is None:
-        return True, ()
-    found = objects.get(address(commit, path))
-    if found is None or found[1] != "tree":
-        return False, ()
-    entries = list_tree(top, found[0])
-    return True, (hostile(entries, objects) + lfs_pointers(entries, objects, commit))[:20]
+def _hostile(entries: tuple[Entry, ...], commit: str, objects: Objects) -> tuple[str, ...]:
+    return (hostile(entries, objects) + lfs_pointers(entries, objects, commit))[:20] if entries else ()
 
 
 def is_ancestor(top: str, commit: str, tip: str) -> bool:

@@ -18,8 +18,6 @@ from typing import IO, Self
 TIMEOUT = 120.0
 """Seconds after which a git process is given up."""
 
-SHA1_HEX = 40
-
 # Settings of the repository that could start a program or change an answer, overridden on every call.
 _SETTINGS = (
     "advice.graftFileDeprecated=false",
@@ -79,19 +77,17 @@ def command(top: str, arguments: Sequence[str]) -> list[str]:
     return ["git", "--no-pager", "-C", top, *settings, *arguments]
 
 
-def start(top: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A running git process with pipes.
+def start(top: str, arguments: Sequence[str], *, talk: bool = False) -> subprocess.Popen[bytes]:
+    """A running git process with pipes for output and errors, and one for input when we are to `talk`.
 
     Raises:
         GitError: git is not installed, or the folder is gone.
     """
+    pipe = subprocess.PIPE
+    words = command(top, arguments)
     try:
         return subprocess.Popen(
-            command(top, arguments),
-            env=environment(top),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            words, env=environment(top), stdin=pipe if talk else subprocess.DEVNULL, stdout=pipe, stderr=pipe
         )
     except FileNotFoundError as error:
         raise GitError("git is not installed; install it (Debian: apt-get install git)") from error
@@ -99,7 +95,7 @@ def start(top: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         raise GitError(f"git cannot be started: {error.strerror}") from error
 
 
-def git(top: str, *arguments: str, ok: tuple[int, ...] = (0,), data: bytes = b"") -> tuple[int, bytes]:
+def git(top: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, bytes]:
     """Run git on the work tree `top`; returns its exit status and output.
 
     Raises:
@@ -107,7 +103,7 @@ def git(top: str, *arguments: str, ok: tuple[int, ...] = (0,), data: bytes = b""
     """
     with start(top, arguments) as process:
         try:
-            output, errors = process.communicate(data, timeout=TIMEOUT)
+            output, errors = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:
             process.kill()
             raise GitError(f"git {arguments[0]} took longer than {TIMEOUT:.0f} s") from error
@@ -129,7 +125,7 @@ class Objects:
     """
 
     def __init__(self, top: str) -> None:
-        self._process = start(top, ["cat-file", "--batch"])
+        self._process = start(top, ["cat-file", "--batch"], talk=True)
         self._in: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # opened as a pipe
         self._out: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # opened as a pipe
 

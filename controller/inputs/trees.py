@@ -68,6 +68,12 @@ def list_tree(top: str, tree: str) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def folder_at(top: str, commit: str, path: str, objects: Objects) -> tuple[Entry, ...] | None:
+    """Every leaf of the folder at commit:path; None when there is no such folder (errors as for `list_tree`)."""
+    found = objects.get(address(commit, path))
+    return list_tree(top, found[0]) if found and found[1] == "tree" else None
+
+
 def hostile(entries: tuple[Entry, ...], objects: Objects) -> tuple[str, ...]:
     """What may not be exported, each as "path (why)", in git's order.
 

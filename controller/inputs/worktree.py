@@ -18,7 +18,7 @@ from pathlib import Path
 from controller.inputs.beneath import descend, folder, read_beneath
 from controller.inputs.gitcmd import Objects, git
 from controller.inputs.history import Interest, part_in
-from controller.inputs.trees import SUBMODULE, SYMLINK, address, list_tree, shown
+from controller.inputs.trees import SUBMODULE, SYMLINK, Entry, address, shown
 
 LIMIT = 20
 
@@ -53,8 +53,19 @@ class Indexed:
         return mine == its and self.mtime < written
 
 
-def dirty(top: str, base: str, interest: Interest, objects: Objects) -> tuple[str, ...]:
-    """Paths (from the repository's root) that differ from commit `base`, spec first, at most LIMIT.
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What the work tree is held against."""
+
+    commit: str
+    entries: tuple[Entry, ...]
+    """Of the source folder in that commit."""
+    index: Path
+    """git's index file."""
+
+
+def dirty(top: str, base: Base, interest: Interest, objects: Objects) -> tuple[str, ...]:
+    """Paths (from the repository's root) that differ from `base`, spec first, at most LIMIT.
 
     Raises:
         GitError: the repository cannot be read.
@@ -63,22 +74,22 @@ def dirty(top: str, base: str, interest: Interest, objects: Objects) -> tuple[st
     return tuple(shown(path) for path in islice(found, LIMIT))
 
 
-def _differences(top: str, base: str, interest: Interest, objects: Objects) -> Iterator[bytes]:
-    if _spec_differs(base, interest, objects):
+def _differences(top: str, base: Base, interest: Interest, objects: Objects) -> Iterator[bytes]:
+    if _spec_differs(base.commit, interest, objects):
         yield interest.spec
     if interest.path is None:
         return
-    index, written = read_index(top, interest.path)
-    tree = _tree(top, base, interest)
+    prefix = b"" if interest.path == "." else os.fsencode(interest.path) + b"/"
+    tree = {prefix + entry.path: entry for entry in base.entries}
+    index = read_index(top, interest.path)
+    written = index_written(base.index)
     with folder(top) as root:
-        for path, (mode, oid) in tree.items():
-            look = _Look(root, path, mode, oid, index.get(path), written)
+        for path, entry in tree.items():
+            look = _Look(root, path, entry.mode, entry.oid, index.get(path), written)
             if interest.covers(path) and not look.same() and not _only_status(look, interest, objects):
                 yield path
-    yield from (path for path in index if path not in tree and interest.covers(path) and path != interest.spec)
-    yield from (
-        path for path in untracked(top, interest.path) if interest.covers(path.rstrip(b"/")) and path != interest.spec
-    )
+    others = [*(path for path in index if path not in tree), *untracked(top, interest.path)]
+    yield from (path for path in others if interest.covers(path.rstrip(b"/")) and path != interest.spec)
 
 
 def _spec_differs(base: str, interest: Interest, objects: Objects) -> bool:
@@ -86,19 +97,6 @@ def _spec_differs(base: str, interest: Interest, objects: Objects) -> bool:
     if blob is None:
         return True
     return blob != interest.document.text and part_in(blob, interest.document) != interest.document.user_part
-
-
-def _tree(top: str, base: str, interest: Interest) -> dict[bytes, tuple[str, str]]:
-    assert interest.path is not None  # noqa: S101  # narrows the type; the caller returned before
-    prefix = b"" if interest.path == "." else interest.path.encode("utf-8", "surrogateescape") + b"/"
-    found = objects_tree(top, address(base, interest.path))
-    return {prefix + entry_path: value for entry_path, value in found.items()}
-
-
-def objects_tree(top: str, tree: str) -> dict[bytes, tuple[str, str]]:
-    """Path to (mode, id) of every leaf; empty when there is no such tree."""
-    status, _ = git(top, "cat-file", "-e", tree, ok=(0, 1, 128))
-    return {entry.path: (entry.mode, entry.oid) for entry in list_tree(top, tree)} if status == 0 else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +144,18 @@ def _only_status(look: _Look, interest: Interest, objects: Objects) -> bool:
     return there is not None and interest.same(look.path, there, here)
 
 
-def read_index(top: str, path: str) -> tuple[dict[bytes, Indexed], int]:
-    """The index beneath `path` by file (from the repository's root), and when it was written (ns)."""
-    _, where = git(top, "rev-parse", "--git-path", "index")
-    try:
-        written = (Path(top) / os.fsdecode(where.rstrip(b"\n"))).stat().st_mtime_ns
-    except FileNotFoundError:
-        return {}, 0
+def read_index(top: str, path: str) -> dict[bytes, Indexed]:
+    """The index beneath `path`, by file (from the repository's root)."""
     _, output = git(top, "ls-files", "-z", "--stage", "--debug", "--", path)
-    return {match[4]: _indexed(match) for match in _ENTRY.finditer(output)}, written
+    return {match[4]: _indexed(match) for match in _ENTRY.finditer(output)}
+
+
+def index_written(index: Path) -> int:
+    """When the index was written (ns); 0 when there is none."""
+    try:
+        return index.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _indexed(match: re.Match[bytes]) -> Indexed:
