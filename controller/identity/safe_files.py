@@ -22,13 +22,16 @@ def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
     if path.is_symlink():
         raise ValueError(f"{path} is a symbolic link; links are refused here")
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        info = os.fstat(file.fileno())
+    try:
+        info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
             raise ValueError(f"{path} is not a regular file")
         if private:
             _check_private(path, info)
-        data = file.read(limit + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    finally:
+        os.close(handle)
     if len(data) > limit:
         raise ValueError(f"{path} has more than {limit} bytes")
     return data
