@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.ports.inputs import Progress, no_progress
 from controller.settings import Settings, base_path, data_home
 
 if TYPE_CHECKING:
     from controller.ports.events import Events
-    from controller.ports.inputs import Inputs
+    from controller.ports.inputs import Inputs, Progress
     from controller.ports.inventory import Inventory
     from controller.ports.runtime import Runtime
     from controller.ports.signer import Signer
@@ -96,7 +95,7 @@ def open_runtime() -> "Runtime":
 
 
 def build_ports(
-    place: Place, settings: Settings, source: "Source", *, store: "SqliteStore", progress: Progress = no_progress
+    place: Place, settings: Settings, source: "Source", *, store: "SqliteStore", progress: "Progress"
 ) -> "Ports":
     """Everything the reconciler needs."""
     from controller.inventory.clock import SystemClock

@@ -124,7 +124,16 @@ class ExperimentStatus(Model):
     def as_dict(self) -> dict[str, Any]:
         """The camelCase JSON that is written back; empty parts are left out."""
         dumped: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        return {key: value for key, value in dumped.items() if value not in ([], {}, None)}
+        pruned: dict[str, Any] = _without_empty(dumped)
+        return pruned
+
+
+def _without_empty(value: Any) -> Any:
+    """The same without empty texts, lists and mappings; numbers and false stay."""
+    if isinstance(value, dict):
+        kept = {key: _without_empty(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in ("", [], {}, None)}
+    return [_without_empty(item) for item in value] if isinstance(value, list) else value
 
 
 def violations(status: ExperimentStatus) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from controller.ports.inputs import no_progress
 from controller.ports.source import Change
 from controller.ports.store import Lease, Store
 from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS, Listener, Loop
@@ -66,7 +67,7 @@ def watch_folder(
         if prune:
             source.poll(None)
             source.confirm_deletions()
-        ports = build_ports(place, settings, source, store=store)
+        ports = build_ports(place, settings, source, store=store, progress=no_progress)
         loop = Loop(
             Reconciler(ports),
             who,

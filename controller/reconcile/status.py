@@ -173,7 +173,8 @@ def _condition(entry: _Entry, previous: Mapping[str, Any], generation: int, now:
 def _trust(work: Work) -> dict[str, Any]:
     if work.run and "trust" in work.run.result:
         trust = work.run.result["trust"]
-        return {"trust_level": trust["level"], "trust_caps": tuple(Cap(**cap) for cap in trust["caps"])}
+        binding = (cap for cap in trust["caps"] if cap["level"] == trust["level"])  # the verdict file has them all
+        return {"trust_level": trust["level"], "trust_caps": tuple(Cap(**cap) for cap in binding)}
     if work.elsewhere:
         return {
             "trust_caps": (
@@ -181,7 +182,7 @@ def _trust(work: Work) -> dict[str, Any]:
             )
         }
     if work.ceiling:
-        return {"trust_caps": tuple(Cap(**asdict(cap)) for cap in work.ceiling.caps)}
+        return {"trust_caps": tuple(Cap(**asdict(cap)) for cap in work.ceiling.binding)}
     return {}
 
 

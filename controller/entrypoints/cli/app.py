@@ -96,6 +96,10 @@ Exit codes: 0 done, 1 error, 2 usage, 3 invalid spec, 4 refused, 5 not found, 6 
 @click.pass_context
 def ml(ctx: click.Context, debug: bool, base_path: str | None) -> None:
     """Declarative, reproducible machine-learning experiments: commit a spec, get a run that can be proved."""
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG)
     ctx.obj = {"debug": debug, "flags": {"base_path": base_path}}
 
 

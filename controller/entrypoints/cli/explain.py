@@ -87,7 +87,7 @@ def _against_newest(opened: Opened, evaluation: "Evaluation") -> "tuple[FieldCha
     row = opened.ports.store.experiment(opened.key)
     newest = opened.ports.store.runs(uid=row.uid, limit=1) if row else ()
     run = opened.ports.store.run(newest[0].run_id) if newest else None
-    return changes(load_plan(run.plan) if run else None, evaluation.plan)
+    return changes(load_plan(run.plan), evaluation.plan) if run else ()
 
 
 def _text(explained: dict[str, Any], *, wide: bool) -> str:

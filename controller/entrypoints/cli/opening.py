@@ -100,6 +100,6 @@ def open_experiment(
     settings = settings_of(ctx)
     place = place_of(Path(path), settings)
     document = load_experiment(Path(path), place.root, name)
-    source = open_source(place, Path(path), **source_options)
+    source = open_source(place, Path(path).parent, **source_options)
     ports = build_ports(place, settings, source, store=open_store(place), progress=progress)
     return Opened(place, settings, document, ports)

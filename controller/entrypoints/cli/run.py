@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.entrypoints.cli.durations import seconds_of
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import Opened, open_experiment
 from controller.entrypoints.cli.output import ProgressLine, is_plain, paint, short_digest
@@ -42,7 +43,7 @@ def run_command(ctx: click.Context, path: str, name: str | None, logs: bool, tim
     lease = _lease(opened, path)
     follower = Follower(opened, progress, logs=logs, patient=patient)
     try:
-        return follower.follow(lease, path, _seconds(timeout))
+        return follower.follow(lease, path, seconds_of(timeout, "--timeout") if timeout else None)
     finally:
         opened.ports.store.set_fence(None)
         opened.ports.store.release(lease)
@@ -82,20 +83,8 @@ def queue_command(ctx: click.Context, path: str, name: str | None, specs: str) -
             raise CommandError(f"{target} exists already; edit it there, or rename {path}", Exit.NOT_ALLOWED)
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, Path(path).read_bytes())
-    click.echo(
-        f"queued {opened.key} at {target.relative_to(opened.place.root)}; `ml reconcile {specs}` runs it"
-    )
+    click.echo(f"queued {opened.key} at {target.relative_to(opened.place.root)}; `ml reconcile {specs}` runs it")
     return Exit.MUST_WAIT if str(evaluation.preflight.verdict) == "Wait" else Exit.OK
-
-
-def _seconds(text: str | None) -> float | None:
-    import re
-
-    from controller.api.base import DURATION_PATTERN, seconds
-
-    if text is not None and not re.match(DURATION_PATTERN, text):
-        raise CommandError(f"--timeout {text}: write a duration such as 90s, 10m or 2h", Exit.USAGE)
-    return seconds(text) if text else None
 
 
 def _lease(opened: Opened, path: str) -> "Lease":
@@ -117,6 +106,10 @@ def _lease(opened: Opened, path: str) -> "Lease":
         time.sleep(0.3)
 
 
+MAX_ERRORS = 3
+"""Errors of the reconciler in a row before `ml run` gives up following."""
+
+
 class Follower:
     """Runs the loop for one key and shows what happens."""
 
@@ -128,6 +121,7 @@ class Follower:
         self._said = ""
         self._log = LogTail()
         self._ended = threading.Event()
+        self._errors = 0
         self.code: int = Exit.ERROR
 
     def follow(self, lease: "Lease", path: str, timeout: float | None) -> int:
