@@ -196,7 +196,7 @@ def _unopened(path: str, error: OSError) -> UnusableFileError:
 
 def _being_written(descriptor: int, status: os.stat_result, now_ns: int) -> bool:
     age = (now_ns - status.st_mtime_ns) / 1e9
-    return 0 <= age < SETTLE_SECONDS and writers.has_writer(descriptor)
+    return abs(age) < SETTLE_SECONDS and writers.has_writer(descriptor)
 
 
 def read_all(descriptor: int) -> bytes:

@@ -56,7 +56,7 @@ def _fake() -> World:
         make,
         clock,
         put,
-        lambda path: files.__delitem__(path),
+        files.__delitem__,
         lambda path: files[path].decode(),
     )
 
