@@ -3,6 +3,7 @@
 Promises: every sqlite3.Error becomes one StoreError that names the file, what is wrong and what to do. Does not: retry.
 """
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from controller.ports.store import StoreBusyError, StoreError, StoreUnusableError
 
-_NEARLY_FULL = 1 << 20
+_NEARLY_FULL = 64 * 1024
+"""Bytes; SQLite extends its shared memory by 32 KiB at a time."""
 
 
 def corrupt(path: Path, why: str) -> StoreUnusableError:
@@ -48,7 +50,7 @@ def _read_only(path: Path) -> StoreUnusableError:
     )
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> StoreUnusableError:
+def _unreadable(path: Path, error: Exception) -> StoreUnusableError:
     return StoreUnusableError(
         "StoreUnreadable", f"the store {path} cannot be opened, read or written ({error}); check its folder and disk"
     )
@@ -76,8 +78,24 @@ def explain(error: sqlite3.Error, path: Path, waited: float) -> StoreError:
     if primary == sqlite3.SQLITE_FULL:
         return _disk_full(path)
     if primary in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}:
-        return _disk_full(path) if _no_space(path) else _unreadable(path, error)
+        return _explain_by_looking(error, path)
     return StoreError(f"the store {path} failed: {error}")
+
+
+def explain_os(error: OSError, path: Path) -> StoreError:
+    """The StoreError for what the system says while a store is made."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return _disk_full(path)
+    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+        return _read_only(path)
+    return _unreadable(path, error)
+
+
+def _explain_by_looking(error: sqlite3.Error, path: Path) -> StoreError:
+    """SQLite's words for it are the same whether its files cannot be made, written or found."""
+    if not all(os.access(name, os.W_OK) for name in (path, path.parent) if name.exists()):
+        return _read_only(path)
+    return _disk_full(path) if _no_space(path) else _unreadable(path, error)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from controller.ports import durable
 from controller.ports.clock import Clock
 from controller.ports.store import StoreUnusableError
 from controller.stores import migrations
-from controller.stores.sqlite_errors import corrupt, explained
+from controller.stores.sqlite_errors import corrupt, explain_os, explained
 
 CREATE = durable.register("store.create", "a new store with its schema and id")
 MIGRATE = durable.register("store.migrate", "the store's schema brought to this program's version")
@@ -101,9 +101,15 @@ def prepare(path: Path, clock: Clock, busy_timeout: float) -> Identity | None:
 
     Raises:
         StoreError: it cannot be; the file is as it was.
-        OSError: its folder cannot be made.
     """
-    _make_folder(path.parent)
+    try:
+        _make_folder(path.parent)
+        return _prepared(path, clock, busy_timeout)
+    except OSError as error:
+        raise explain_os(error, path) from error
+
+
+def _prepared(path: Path, clock: Clock, busy_timeout: float) -> Identity | None:
     _refuse_lonely_wal(path)
     with explained(path, busy_timeout), closing(connect(path, busy_timeout, create=True)) as connection:
         if version_of(connection, path) != migrations.latest():
