@@ -63,12 +63,18 @@ def load_plan(data: bytes) -> Plan:
     Raises:
         ValueError: not a plan, or not in canonical form (so it was not written by `build_plan`).
     """
-    content = json.loads(data)
+    content = json.loads(data, parse_int=_stored_integer)
     if not isinstance(content, dict) or (content.get("apiVersion"), content.get("kind")) != (API_VERSION, "Plan"):
         raise ValueError(f"not a plan: expected apiVersion {API_VERSION} and kind Plan")
     if canonical_bytes(content) != data:
         raise ValueError("not a plan: its bytes are not in canonical form (RFC 8785)")
     return Plan(content, data, digest_bytes(data))
+
+
+def _stored_integer(text: str) -> int | float:
+    # RFC 8785 writes the float 1e20 with all its digits; read as an integer it could not be written again.
+    value = int(text)
+    return value if abs(value) <= MAX_INTEGER else float(text)
 
 
 def _content(spec: ExperimentSpec, facts: Facts, runtime: str) -> dict[str, Any]:

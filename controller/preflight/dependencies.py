@@ -23,7 +23,7 @@ def check(context: Context) -> Iterator[Finding]:
     elif context.spec.source is None:
         message = f"{stated.manifest!r} cannot be read: the spec has no source"
         yield RULE.refuse("DependencyManifestMissing", message, _MANIFEST, "add spec.source, which holds the lock")
-    elif pending := source_pending(context):
+    elif (lock is None or not lock.found) and (pending := source_pending(context)):
         yield RULE.wait(
             "SourceNotReady",
             f"{stated.manifest!r} cannot be read: {pending}",

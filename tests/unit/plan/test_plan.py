@@ -129,6 +129,12 @@ def test_forms_that_nothing_fills():
     )
 
 
+def test_a_large_float_comes_back_too():
+    built = plan(experiment(parameters={"x": 1e20, "y": -0.0}))
+    assert b'"x":100000000000000000000,"y":0' in built.data
+    assert load_plan(built.data).content["parameters"] == {"x": 1e20, "y": 0}
+
+
 def test_a_plan_comes_back_from_its_bytes():
     built = plan(full_experiment())
     again = load_plan(built.data)
@@ -142,6 +148,7 @@ def test_a_plan_comes_back_from_its_bytes():
         lambda data: data.replace(b'"lr":0.001', b'"lr":1e-3'),
         lambda data: json.dumps(json.loads(data)).encode(),
         lambda data: data.replace(b'"kind":"Plan"', b'"kind":"Plum"'),
+        lambda data: data.replace(b'"lr":0.001', b'"lr":9007199254740993'),
         lambda data: b"[]",
         lambda data: b"{",
         lambda data: b"\xff",
