@@ -31,8 +31,6 @@ ISOLATED: dict[str, Any] = {
 }
 """Sandbox facts as the process runtime observes them under bubblewrap."""
 
-_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 @dataclass
 class World:
@@ -146,4 +144,4 @@ class FakeRuntime(Runtime):
         self.world.specs.pop(name, None)
 
     def _now(self) -> str:
-        return self._clock.now().strftime(_TIME)
+        return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

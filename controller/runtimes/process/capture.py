@@ -69,7 +69,7 @@ class Log:
         try:
             os.fsync(self._file)
         except OSError as error:
-            self.error = str(error)
+            self.error = self.error or str(error)
         os.close(self._file)
 
     def _write(self, data: bytes) -> None:

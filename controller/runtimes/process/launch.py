@@ -62,7 +62,7 @@ def start(launch: Launch, output: int, facts: int, spread: int) -> int:
     try:
         _child(launch, output, facts, supervisor, spread)
     except BaseException as error:  # noqa: BLE001  # a fork must never run on as a second supervisor
-        os.write(2, f"fetchml: the sandbox could not be built: {error!r}\n".encode())
+        os.write(2, f"fetchml: the sandbox could not be built: {type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(1)
 

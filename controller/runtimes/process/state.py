@@ -85,7 +85,7 @@ def _seen(name: str, attempt: dict[str, object], state: RuntimeState, record: di
 
 def never_started(now: datetime) -> dict[str, object]:
     """exit.json of an attempt that was stopped before anything was started."""
-    ended = now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    ended = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {"exit_code": None, "reason": "Stopped", "message": "stopped before it was started", "ended_at": ended}
 
 

@@ -33,13 +33,14 @@ def main() -> None:
     os.chdir("/")
     payload = marshal.loads(_read_all(0))  # noqa: S302  # from our own parent, through memory that only it could write
     try:
+        attempt = Attempt(payload)  # opens the log: what fails here leaves the attempt unclaimed, for a later start
         mine = records.save_once(payload["folder"], records.CLAIM, "{} {} {}".format(*procfs.identity(os.getpid())))
     except OSError as error:
         _answer(f"error {error}\n".encode())
         return
     _answer(CLAIMED if mine else TAKEN)
     if mine:
-        Attempt(payload).supervise()
+        attempt.supervise()
 
 
 def _read_all(fd: int) -> bytes:
@@ -63,7 +64,7 @@ def _answer(line: bytes) -> None:
 
 def _stamp() -> str:
     now = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e6):06d}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
 
 
 class Attempt:
