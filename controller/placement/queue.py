@@ -1,8 +1,8 @@
 """The waiting runs of one target, in order.
 
 Promises: push and remove cost O(log n); pick costs O(owners waiting + log n), whatever the length of the line; the
-same pushes and picks give the same answers. Does not: remember itself (the store's active runs without an attempt
-do), or lock.
+same pushes and picks give the same answers. Does not: survive a restart (whoever still waits is pushed
+again), or lock.
 """
 
 import heapq

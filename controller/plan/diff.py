@@ -55,7 +55,7 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list) and value:
         for key, item in zip(_keys(path, value), value, strict=True):
             yield from _flat(f"{path}[{key}]", item)
-    elif path:
+    else:
         yield path, value
 
 

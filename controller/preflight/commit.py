@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from controller.api.experiment import GitSource
 from controller.facts.facts import GitFacts
-from controller.preflight.model import Context, Finding, Rule, names
+from controller.preflight.model import Context, Finding, Rule, branch, names
 
 RULE = Rule("commit")
 _COMMIT = "spec.source.git.commit"
@@ -29,12 +29,12 @@ def _judged(source: GitSource, git: GitFacts | None) -> Iterator[Finding]:
         fix = "commit the spec to a git repository (git init), or leave spec.source out if the command needs no code"
         yield RULE.refuse("RepositoryNotFound", f"no repository {source.repo!r}: {why}", "spec.source.git.repo", fix)
     elif git.commit is None:
-        why = git.error or f"no commit on {git.ref or 'the branch'} holds this spec or {source.path!r}"
+        why = git.error or f"no commit on {branch(git.ref) or 'the branch'} holds this spec or {source.path!r}"
         yield RULE.refuse("SpecNotCommitted", why, "spec.source.git", "git add the spec and its code, then git commit")
     elif not git.exists:
         yield _missing(git, git.commit)
     else:
-        found = RULE.passed(f"commit {git.commit[:12]} exists, reachable from {git.ref}")
+        found = RULE.passed(f"commit {git.commit[:12]} exists, reachable from {branch(git.ref)}")
         yield from tuple(_existing(source, git, git.commit)) or (found,)
 
 
@@ -52,8 +52,9 @@ def _missing(git: GitFacts, commit: str) -> Finding:
 
 def _existing(source: GitSource, git: GitFacts, commit: str) -> Iterator[Finding]:
     if not git.reachable:
-        message = f"commit {commit[:12]} is not contained in {git.ref or 'the configured ref'}"
-        fix = f"merge it into {git.ref or 'the configured ref'}, or write a commit that is on it"
+        ref = branch(git.ref) or "the configured ref"
+        message = f"commit {commit[:12]} is not contained in {ref}"
+        fix = f"merge it into {ref}, or write a commit that is on it"
         yield RULE.refuse("CommitNotReachable", message, _COMMIT, fix)
     if not git.path_exists:
         message = f"{source.path!r} is not a folder of commit {commit[:12]}"

@@ -17,13 +17,13 @@ _SHA256 = "spec.environment.dependencies.sha256"
 
 def check(context: Context) -> Iterator[Finding]:
     """One finding per objection to the lock."""
-    stated, lock = context.spec.environment.dependencies, context.facts.lock
+    stated, lock, source = context.spec.environment.dependencies, context.facts.lock, context.spec.source
     if stated is None:
         yield RULE.passed("no dependencies")
-    elif context.spec.source is None:
+    elif source is None:
         message = f"{stated.manifest!r} cannot be read: the spec has no source"
         yield RULE.refuse("DependencyManifestMissing", message, _MANIFEST, "add spec.source, which holds the lock")
-    elif (lock is None or not lock.found) and (pending := source_pending(context)):
+    elif (lock is None or not lock.found) and (pending := source_pending(source, context.facts)):
         yield RULE.wait(
             "SourceNotReady",
             f"{stated.manifest!r} cannot be read: {pending}",
@@ -36,7 +36,7 @@ def check(context: Context) -> Iterator[Finding]:
             "DependencyManifestMissing", message, _MANIFEST, f"commit {stated.manifest}, relative to source.git.path"
         )
     else:
-        yield from tuple(_objections(stated, lock)) or (RULE.passed(f"{lock.packages} packages, all pinned by hash"),)
+        yield from tuple(_objections(stated, lock)) or (RULE.passed(f"{lock.packages} package(s), all pinned by hash"),)
 
 
 def _objections(stated: Dependencies, lock: LockFacts) -> Iterator[Finding]:

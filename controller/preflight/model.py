@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from controller.api.experiment import Experiment, ExperimentSpec
+from controller.api.experiment import Experiment, ExperimentSpec, Source
 from controller.api.status import Cap
 from controller.facts.facts import Facts
 
@@ -132,11 +132,14 @@ def names(items: Sequence[str], limit: int = 3) -> str:
     return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
 
 
-def source_pending(context: Context) -> str:
+def branch(ref: str) -> str:
+    """A ref as people write it: ``main`` for ``refs/heads/main``."""
+    return ref.removeprefix("refs/heads/").removeprefix("refs/remotes/")
+
+
+def source_pending(source: Source, facts: Facts) -> str:
     """Why files of the source cannot be read yet (the rule about the source says so too); empty when they can."""
-    source, git, snapshot = context.spec.source, context.facts.git, context.facts.snapshot
-    if source is None:
-        return ""
+    git, snapshot = facts.git, facts.snapshot
     if source.git is not None:
         return "" if git is not None and git.found and git.exists else "the commit is not there"
     return "" if snapshot is not None and snapshot.found and snapshot.verified else "the snapshot is not there"

@@ -5,7 +5,7 @@ Reasons: NotPushed (Wait; relaxed: a cap at L0).
 
 from collections.abc import Iterator
 
-from controller.preflight.model import Context, Finding, Rule
+from controller.preflight.model import Context, Finding, Rule, branch
 
 RULE = Rule("pushed")
 
@@ -22,7 +22,7 @@ def check(context: Context) -> Iterator[Finding]:
     elif not git.pushed:
         message = f"commit {git.commit[:12]} is in no remote-tracking branch: only this machine has it"
         yield RULE.wait(
-            "NotPushed", message, "spec.source.git.commit", f"git push (branch {git.ref or 'of the commit'})"
+            "NotPushed", message, "spec.source.git.commit", f"git push (branch {branch(git.ref) or 'of the commit'})"
         )
     else:
         yield RULE.passed(f"commit {git.commit[:12]} is pushed")

@@ -13,6 +13,12 @@ FIELD = "spec.source.git.commit"
     ("snapshot", experiment(source={"snapshot": sha()}), facts(), [(PASS, "no git source")]),
     ("good", GIT, facts(GIT), [(PASS, "commit c0ffee012345 exists, reachable from main")]),
     (
+        "a ref is named as people name it",
+        GIT,
+        facts(git=git(ref="refs/heads/main")),
+        [(PASS, "commit c0ffee012345 exists, reachable from main")],
+    ),
+    (
         "no repository",
         GIT,
         facts(git=None),

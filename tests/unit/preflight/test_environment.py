@@ -111,7 +111,7 @@ GOOD_LOCK = LockFacts("requirements.lock", found=True, sha256=sha("d"), packages
 
 @cases(
     ("none", BARE, facts(BARE), [(PASS, "no dependencies")]),
-    ("good", LOCKED, facts(LOCKED), [(PASS, "3 packages, all pinned by hash")]),
+    ("good", LOCKED, facts(LOCKED), [(PASS, "3 package(s), all pinned by hash")]),
     (
         "no source to hold it",
         experiment(environment={"dependencies": LOCK}),
