@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from controller.ports.inventory import Inventory
     from controller.ports.runtime import Runtime
     from controller.ports.signer import Signer
-    from controller.ports.source import Key, Source
+    from controller.ports.source import Source
+    from controller.ports.store import ExperimentRow
     from controller.reconcile.context import Ports
     from controller.stores.sqlite import SqliteStore
 
@@ -123,14 +124,17 @@ def build_ports(
     )
 
 
-def open_source(place: Place, folder: Path, *, known: "Iterable[Key]" = (), read_only: bool = False) -> "Source":
-    """The specs of a folder."""
+def open_source(
+    place: Place, folder: Path, *, rows: "Iterable[ExperimentRow]" = (), read_only: bool = False
+) -> "Source":
+    """The specs of a folder; `rows` are what the store knows, so that what is missing now is noticed."""
     from controller.inventory.clock import SystemClock
     from controller.sources.folder import FolderSource
 
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
     below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
     prefix = "" if below == "." else below + "/"
+    known = [row.key for row in rows if row.place.startswith(prefix)]
     return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix)
 
 

@@ -62,8 +62,7 @@ def watch_folder(
     try:
         who = f"{holder()} (ml reconcile {folder})"
         lease = acquire(store, place, who)
-        known = [row.key for row in store.experiments()]
-        source = open_source(place, folder, known=known)
+        source = open_source(place, folder, rows=store.experiments())
         if prune:
             source.poll(None)
             source.confirm_deletions()

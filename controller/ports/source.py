@@ -72,6 +72,10 @@ class Source(ABC):
     def keys(self) -> frozenset[Key]:
         """Every key known after the last poll, those with an invalid file or an unconfirmed deletion included."""
 
+    def covers(self, place: str) -> bool:  # noqa: ARG002  # most sources cover everything
+        """Is a document at this place (ExperimentRow.place) this source's business, so that its absence means deletion?"""
+        return True
+
     @abstractmethod
     def write_status(self, document: Document, status: Mapping[str, Any]) -> bool:
         """Write the status block or file; False when the document moved on meanwhile (poll again).

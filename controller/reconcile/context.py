@@ -86,4 +86,6 @@ class Work:
     attempt: AttemptRow | None = None
     placement: str = ""
     elsewhere: bool = False
+    foreign: bool = False
+    """Known to the store from a place that this source does not cover: followed, never retired."""
     outcome: Outcome | None = None

@@ -123,15 +123,6 @@ class Loop:
                 )
                 if seen.state is RuntimeState.RUNNING:
                     ports.runtime.stop(seen.name, run_files(ports.base, seen.run_id).folder, grace=0.0)
-        self._add_forgotten()
-
-    def _add_forgotten(self) -> None:
-        """Experiments that the store knows and the source no longer has."""
-        ports = self.reconciler.ports
-        known = ports.source.keys()
-        for row in ports.store.experiments():
-            if row.key not in known:
-                self._add(row.key)
 
     def _watch_source(self) -> None:
         ports = self.reconciler.ports

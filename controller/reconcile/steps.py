@@ -36,6 +36,7 @@ def identify(ports: Ports, work: Work) -> Outcome | None:
         work.document = documents[0]
         work.row = ports.store.observe(work.key, work.document.spec_sha256, work.document.file)
     work.run = _active(ports, work)
+    work.foreign = work.document is None and work.row is not None and not ports.source.covers(work.row.place)
     if work.run is None and work.problems:
         return Stalled("InvalidSpec", str(work.problems[0]))
     if work.run is None and work.clash:
@@ -45,7 +46,7 @@ def identify(ports: Ports, work: Work) -> Outcome | None:
 
 def retire(ports: Ports, work: Work) -> Outcome | None:
     """A spec that is gone: its active run is cancelled, its history stays. One that may come back is left alone."""
-    if work.document or work.problems or work.clash:
+    if work.document or work.problems or work.clash or work.foreign:
         return None
     if work.key in ports.source.keys():
         return (
@@ -105,10 +106,10 @@ def _active(ports: Ports, work: Work) -> RunRow | None:
     return ports.store.run(active[0].run_id) if active else None
 
 
-def _desired(work: Work, evaluation: Evaluation | None) -> Desired | None:
+def _desired(ports: Ports, work: Work, evaluation: Evaluation | None) -> Desired | None:
     if evaluation is not None and work.row is not None:
         return desired_of(evaluation, work.row.uid, work.row.spec_sha256)
-    kept = work.problems or work.clash
+    kept = work.problems or work.clash or work.foreign or work.key in ports.source.keys()
     return desired_of_run(work.run) if work.run and kept else None
 
 
@@ -118,7 +119,7 @@ def _settle(ports: Ports, work: Work, evaluation: Evaluation | None) -> Outcome:
         return Done()
     for _ in range(MAX_TRANSITIONS):
         _catch_up(ports, work)
-        action = decide(_desired(work, evaluation), _views(ports, work))
+        action = decide(_desired(ports, work, evaluation), _views(ports, work))
         outcome = _APPLY[action.kind](ports, work, action, evaluation)
         if outcome is not None:
             _catch_up(ports, work)

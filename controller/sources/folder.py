@@ -149,6 +149,10 @@ class FolderSource(Source):
         with self._lock:
             return frozenset(map(decode, self._index.keys()))
 
+    def covers(self, place: str) -> bool:
+        """Does the place lie beneath this folder?"""
+        return place.startswith(self._prefix)
+
     def write_status(self, document: Document, status: Mapping[str, Any]) -> bool:
         """Write a status inline or beside the file; False when the document moved on."""
         if self._read_only:
