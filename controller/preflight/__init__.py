@@ -96,7 +96,7 @@ def evaluate(experiment: Experiment, plan: PlanLike, facts: Facts, ceiling: Ceil
 
 def _cap(context: Context, finding: Finding) -> Cap | None:
     relaxed = context.spec.reproducibility.policy == "relaxed"
-    if not relaxed or finding.reason not in RELAXED or finding.verdict is Verdict.PASS:
+    if not relaxed or finding.reason not in RELAXED:
         return None
     return Cap(level="L0", reason=finding.reason, message=finding.message)
 
