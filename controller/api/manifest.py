@@ -101,23 +101,34 @@ def manifest_bytes(manifest: RunManifest) -> bytes:
 
 
 def load_manifest(data: bytes) -> RunManifest:
-    """Read stored bytes; any JSON layout is accepted, because the digest is over the bytes as they are.
+    """Read stored bytes and check the life cycle too.
 
     Raises:
-        InvalidManifestError: not JSON, a duplicate key, a wrong field, or a broken life cycle; lists every problem.
+        InvalidManifestError: as `parse_manifest`, or a broken life cycle; lists every problem.
+    """
+    manifest = parse_manifest(data)
+    if problems := lifecycle_problems(manifest):
+        raise InvalidManifestError(problems)
+    return manifest
+
+
+def parse_manifest(data: bytes) -> RunManifest:
+    """Read stored bytes; any JSON layout is accepted, because the digest is over the bytes as they are.
+
+    A broken life cycle is accepted: a run whose clock jumped is recorded and signed all the same, at trust level L0.
+
+    Raises:
+        InvalidManifestError: not JSON, a duplicate key or a wrong field; lists every problem.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise InvalidManifestError([f"the manifest has {len(data)} bytes; at most {MAX_MANIFEST_BYTES} are read"])
     try:
         value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-        manifest = RunManifest.model_validate_json(json.dumps(value, allow_nan=False))
+        return RunManifest.model_validate_json(json.dumps(value, allow_nan=False))
     except ValidationError as error:
         raise InvalidManifestError([_sentence(detail) for detail in error.errors()]) from error
     except (ValueError, RecursionError) as error:
         raise InvalidManifestError([f"not JSON: {error}"]) from error
-    if problems := lifecycle_problems(manifest):
-        raise InvalidManifestError(problems)
-    return manifest
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

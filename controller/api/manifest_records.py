@@ -28,6 +28,8 @@ ResultPath = Annotated[str, StringConstraints(min_length=1, max_length=4096), Af
 
 
 class Record(BaseModel):
+    """Base of every part: strict, frozen, unknown fields refused."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 

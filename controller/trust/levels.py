@@ -248,7 +248,7 @@ def _code_evidence(experiment: Experiment, facts: Facts) -> Evidence:
 
 
 def _lock_pinned(experiment: Experiment, facts: Facts, *, process: bool) -> bool:
-    """A lock with hashes; or none, where an image or the bare interpreter (stated, if there is code) is all there is."""
+    """A lock with hashes; or none, where there is an image or just the interpreter (stated, if there is code)."""
     environment, lock = experiment.spec.environment, facts.lock
     stated = environment.dependencies
     if stated is None:

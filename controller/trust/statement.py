@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from controller.api.canonical import canonical_bytes, hex_of
-from controller.api.manifest import RunManifest, load_manifest
+from controller.api.manifest import RunManifest, parse_manifest
 from controller.trust.sandbox import hides_keys
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -49,7 +49,7 @@ def provenance_statement(data: bytes) -> bytes:
     Raises:
         InvalidManifestError: the bytes are not a valid manifest.
     """
-    manifest = load_manifest(data)
+    manifest = parse_manifest(data)
     predicate = {"buildDefinition": _build_definition(manifest), "runDetails": _run_details(manifest)}
     return statement_bytes(subjects_of(manifest, data), PROVENANCE_TYPE, predicate)
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from controller.api.canonical import digest_bytes, digest_value, hex_of
-from controller.api.manifest import RunManifest, load_manifest
+from controller.api.manifest import RunManifest, parse_manifest
 from controller.trust.levels import CRITERIA, Judgement
 from controller.trust.statement import statement_bytes, subjects_of
 
@@ -40,7 +40,7 @@ def verdict_statement(data: bytes, attestation: bytes, judgement: Judgement, at:
     Raises:
         InvalidManifestError: `data` is not a valid manifest.
     """
-    manifest = load_manifest(data)
+    manifest = parse_manifest(data)
     return statement_bytes(subjects_of(manifest, data), VERDICT_TYPE, _predicate(manifest, attestation, judgement, at))
 
 

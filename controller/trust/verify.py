@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.api.documents import load
 from controller.api.experiment import Experiment
-from controller.api.manifest import InvalidManifestError, RunManifest, load_manifest
+from controller.api.manifest import InvalidManifestError, RunManifest, lifecycle_problems, parse_manifest
 from controller.trust.envelope import EnvelopeError, open_envelope
 from controller.trust.levels import judge_run
 from controller.trust.statement import (
@@ -154,11 +154,13 @@ def _manifest(data: bytes | None, checks: list[Check]) -> RunManifest | None:
     if data is None:
         return None
     try:
-        manifest = load_manifest(data)
+        manifest = parse_manifest(data)
     except InvalidManifestError as error:
         checks += [Check("manifest", ok=False, message=problem, file=MANIFEST) for problem in error.problems]
         return None
-    checks.append(Check("manifest", ok=True, message=f"valid; the run is {manifest.state}", file=MANIFEST))
+    problems = lifecycle_problems(manifest)  # no tampering: they cap the level, which is computed again below
+    message = f"valid, but {'; '.join(problems)}" if problems else f"valid; the run is {manifest.state}"
+    checks.append(Check("manifest", ok=True, message=message, file=MANIFEST))
     return manifest
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.api.experiment import Experiment
-from controller.api.manifest import RunManifest, load_manifest, manifest_bytes
+from controller.api.manifest import RunManifest, manifest_bytes, parse_manifest
 from controller.ports.signer import Signer
 from controller.trust.envelope import PAYLOAD_TYPE
 from controller.trust.levels import judge_run
@@ -113,7 +113,7 @@ def manifest_of(files: dict[str, bytes], **changes: Any) -> RunManifest:
         "metrics": {"sha256": digest_bytes(metrics), "size": len(metrics), "lines": 1, "last": {"loss": 0.5}},
         "logs": {"sha256": digest_bytes(log), "size": len(log)},
     }
-    return load_manifest(canonical_bytes(values | changes))
+    return parse_manifest(canonical_bytes(values | changes))
 
 
 def signed_run(signer: Signer, **changes: Any) -> dict[str, bytes]:

@@ -34,9 +34,15 @@ from controller.trust.levels import (
 from tests.fakes.signed_run import SANDBOX, content, manifest_of
 
 FIELDS = [field.name for field in dataclasses.fields(Evidence) if field.name != "details"]
-ALL_MET = Evidence(**dict.fromkeys(FIELDS, True))
+ALL_FIELDS: dict[str, Any] = dict.fromkeys(FIELDS, True)
+ALL_MET = Evidence(**ALL_FIELDS)
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 COMMIT = "c" * 40
+
+
+def evidence(**changes: Any) -> Evidence:
+    """Everything shown, with changes."""
+    return dataclasses.replace(ALL_MET, **changes)
 
 
 # The table
@@ -69,10 +75,10 @@ EXPECTED = {
 @pytest.mark.parametrize(("level", "field"), [(lv, field) for lv, names in EXPECTED.items() for field in names.split()])
 def test_each_missing_piece_alone_caps_the_level(level: str, field: str) -> None:
     for value in (False, None):
-        judged = judge(dataclasses.replace(ALL_MET, **{field: value}))
+        judged = judge(evidence(**{field: value}))
         assert (judged.level, len(judged.caps)) == (level, 1)
         assert judged.caps[0].message
-    assert judge(dataclasses.replace(ALL_MET, **{field: False}), unknown="hope").level == level
+    assert judge(evidence(**{field: False}), unknown="hope").level == level
 
 
 def test_the_expectations_cover_the_whole_table() -> None:

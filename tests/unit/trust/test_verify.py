@@ -228,10 +228,18 @@ def test_result_files_that_nobody_signed_are_mentioned() -> None:
     ]
 
 
-def test_a_manifest_that_breaks_its_laws_is_refused_even_if_it_was_signed() -> None:
-    broken = canonical_bytes(json.loads(RUN["run_manifest.json"]) | {"exit_code": 1})
-    found = failures(RUN | {"run_manifest.json": broken})
-    assert any(check.name == "manifest" and "exit_code 0" in check.message for check in found)
+def test_a_run_whose_clock_jumped_is_signed_and_verifies_at_l0() -> None:
+    checks = verify_run(signed_run(SIGNER, ended_at="2026-01-02T03:04:05Z"), ROOT)
+    assert verified(checks)
+    messages = {check.name: check.message for check in checks}
+    assert messages["manifest"] == "valid, but ended_at is before started_at"
+    assert messages["level"] == "recomputes to L0"
+
+
+def test_a_manifest_with_a_wrong_field_is_refused_with_every_problem() -> None:
+    broken = canonical_bytes(json.loads(RUN["run_manifest.json"]) | {"exit_code": "1", "note": 1})
+    found = [check.message for check in failures(RUN | {"run_manifest.json": broken}) if check.name == "manifest"]
+    assert [message.split(":")[0] for message in found] == ["exit_code", "note"]
 
 
 def test_a_run_that_wrote_no_metrics_or_outputs_verifies() -> None:
