@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controller.api.experiment import Experiment
 from controller.api.manifest import RunManifest, manifest_bytes
@@ -98,6 +100,17 @@ def test_of_two_caps_with_one_reason_the_lower_stays() -> None:
 
 def test_levels_compare_in_order() -> None:
     assert [at_least(level, "L2") for level in LEVELS] == [False, False, True, True, True]
+
+
+KNOWN = st.sampled_from([True, False, None])
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(FIELDS, KNOWN)), st.sampled_from(FIELDS))
+def test_more_evidence_never_lowers_a_level_and_hope_is_never_below_it(known: dict[str, Any], shown: str) -> None:
+    before, after = judge(evidence(**known)), judge(evidence(**known | {shown: True}))
+    assert at_least(after.level, before.level)
+    assert at_least(judge(evidence(**known), unknown="hope").level, before.level)
+    assert all(at_least(cap.level, before.level) for cap in before.caps)
 
 
 # Before a launch
