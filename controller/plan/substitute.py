@@ -48,6 +48,8 @@ def parse(text: str) -> tuple[Token, ...]:
 
     An opening ``$(`` without ``)`` gives a form with the rest of the text as its name, which no stage knows.
     """
+    if "$(" not in text:
+        return (text,) if text else ()
     tokens: list[Token] = []
     at = 0
     while (match := _OPENING.search(text, at)) is not None:
@@ -102,6 +104,8 @@ def expand_params(text: str, params: Mapping[str, Any], seed: int | None) -> str
 
     A form that stage 1 does not know is left as it is (preflight refuses what stage 2 would not know either).
     """
+    if "$(" not in text:  # most arguments
+        return text
     values = {f"params.{name}": value for name, value in params.items()}
     if seed is not None:
         values["seed"] = seed
