@@ -41,7 +41,12 @@ class Model(BaseModel):
     """Base of all that users write: strict, frozen, camelCase, unknown fields refused."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -93,7 +98,10 @@ class Resource(Model):
     def desired(self) -> dict[str, object]:
         """What the user asks for as JSON with defaults, without status, labels and annotations."""
         dumped: dict[str, object] = self.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude={"metadata": {"labels", "annotations"}, "status": True}
+            mode="json",
+            by_alias=True,
+            exclude_none=True,
+            exclude={"metadata": {"labels", "annotations"}, "status": True},
         )
         return dumped
 

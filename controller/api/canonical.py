@@ -14,13 +14,51 @@ import rfc8785
 MAX_INTEGER = 2**53 - 1
 
 
+_ENCODE = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+).encode
+
+
+def _agrees(value: Any) -> bool:
+    """Whether Python's own encoder writes this value as RFC 8785 does.
+
+    It does for ASCII keys (sorted alike by code point and by UTF-16 unit), strings, and numbers whose shortest digits
+    both write without an exponent. Anything else is left to rfc8785, which is right everywhere and several times
+    slower.
+    """
+    stack: list[Any] = [[value]]
+    while stack:  # a loop over containers, not over values: this runs on every spec
+        for item in stack.pop():
+            kind = type(item)
+            if kind is str or kind is bool or item is None:
+                continue
+            if kind is dict:
+                if not all(map(str.isascii, item)):
+                    return False
+                stack.append(item.values())
+            elif kind is list or kind is tuple:
+                stack.append(item)
+            elif not (kind is int or kind is float) or not _plain_number(item):
+                return False
+    return True
+
+
+def _plain_number(value: float) -> bool:
+    if isinstance(value, int):
+        return -MAX_INTEGER <= value <= MAX_INTEGER
+    return 1e-4 <= abs(value) < 1e16 and not value.is_integer()
+
+
 def canonical_bytes(value: Any) -> bytes:
     """The RFC 8785 bytes of a JSON value.
 
     Raises:
-        ValueError: a number that RFC 8785 cannot carry (NaN, infinity, an integer beyond 2^53-1) or a value that is not JSON.
+        ValueError: a number that RFC 8785 cannot carry (NaN, infinity, an integer beyond 2^53-1) or a value that is
+        not JSON.
     """
     try:
+        if _agrees(value):
+            return _ENCODE(value).encode()
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, TypeError) as error:
         raise ValueError(f"not canonical JSON: {error}") from error

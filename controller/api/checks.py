@@ -1,7 +1,7 @@
 """What a valid-looking Experiment or Dataset may still get wrong, as far as the document alone can tell.
 
-Promises: every check runs on the plain values of the document, so that a spec with other faults is checked too, and each
-finding names a field and a fix. Does not: look at the world (that is preflight), or change anything.
+Promises: every check runs on the plain values of the document, so that a spec with other faults is checked too, and
+each finding names a field and a fix. Does not: look at the world (that is preflight), or change anything.
 """
 
 import difflib
@@ -55,6 +55,7 @@ def _meant(word: str, choices: list[str]) -> str:
 
 REFERENCE = re.compile(r"\$\$\(|\$\(([^()]*)(\)?)")
 """`$$(` is a literal `$(`; `$(name)` is a reference; group 2 is empty when it is not closed."""
+_UNCLOSED = ("$( is not closed", "close it with ), or write $$( for a literal $(")
 PLAIN_REFERENCES = ("seed", "workspace", "results", "checkpoints")
 
 
@@ -62,13 +63,19 @@ def _reference(name: str, spec: Values) -> tuple[str, str] | None:
     """(message, fix) when `$(name)` means nothing in this spec."""
     space, _, rest = name.partition(".")
     if space in {"params", "data"} and rest:
-        known = list(_mapping(spec, "parameters")) if space == "params" else [text for _, text in _texts(spec, "datasets", "name")]
+        known = (
+            list(_mapping(spec, "parameters"))
+            if space == "params"
+            else [text for _, text in _texts(spec, "datasets", "name")]
+        )
         if rest in known:
             return None
         listed = "spec.parameters" if space == "params" else "spec.datasets"
         return f"$({name}) names nothing in {listed}", _meant(rest, known) or f"add {rest} to {listed}"
     if name == "seed":
-        return None if spec.get("seed") is not None else ("$(seed) is used, but there is no seed", "add seed: 7 to spec")
+        return (
+            None if spec.get("seed") is not None else ("$(seed) is used, but there is no seed", "add seed: 7 to spec")
+        )
     if name in PLAIN_REFERENCES:
         return None
     forms = [*PLAIN_REFERENCES, *(f"params.{key}" for key in _mapping(spec, "parameters"))]
@@ -76,31 +83,42 @@ def _reference(name: str, spec: Values) -> tuple[str, str] | None:
     return f"$({name}) is no reference", _meant(name, forms) or f"write $$({name}) for a literal $({name})"
 
 
+def _referring(spec: Values) -> Iterator[tuple[tuple[Step, ...], str]]:
+    """(steps, text) of every argument and variable that holds a reference."""
+    for index, text in enumerate(_list(spec, "command")):
+        if isinstance(text, str) and "$(" in text:
+            yield ("spec", "command", index), text
+    for key, text in _mapping(spec, "env").items():
+        if isinstance(text, str) and "$(" in text:
+            yield ("spec", "env", key), text
+
+
 def _references(spec: Values) -> Iterator[Finding]:
-    texts: list[tuple[tuple[Step, ...], Any]] = [(("command", i), text) for i, text in enumerate(_list(spec, "command"))]
-    texts += [(("env", key), text) for key, text in _mapping(spec, "env").items()]
-    for steps, text in texts:
-        if not isinstance(text, str) or "$(" not in text:
-            continue
+    for steps, text in _referring(spec):
         for found in REFERENCE.finditer(text):
-            if found.group(1) is None:
+            name, closed = found.groups()
+            if name is None:
                 continue
-            wrong = _reference(found.group(1), spec) if found.group(2) else ("$( is not closed", "close it with ), or write $$( for a literal $(")
+            wrong = _reference(name, spec) if closed else _UNCLOSED
             if wrong:
-                yield Finding(("spec", *steps), "UnknownReference", *wrong)
+                yield Finding(steps, "UnknownReference", *wrong)
 
 
 # --- names and places ------------------------------------------------------------------------------------------------
 
 
 def _duplicates(spec: Values) -> Iterator[Finding]:
-    for listed, name in (("datasets", "name"), ("outputs", "name"), ("outputs", "path"), ("secrets", "name"), ("secrets", "env")):
-        seen: set[str] = set()
-        for index, text in _texts(spec, listed, name):
-            if text in seen:
-                reason = "DuplicateName" if name == "name" else "DuplicateValue"
-                yield Finding(("spec", listed, index, name), reason, f"two {listed} have the {name} {text}", "change one of the two")
-            seen.add(text)
+    for listed, names in (("datasets", ("name",)), ("outputs", ("name", "path")), ("secrets", ("name", "env"))):
+        if len(_list(spec, listed)) < 2:
+            continue
+        for name in names:
+            seen: set[str] = set()
+            for index, text in _texts(spec, listed, name):
+                if text in seen:
+                    reason = "DuplicateName" if name == "name" else "DuplicateValue"
+                    message = f"two {listed} have the {name} {text}"
+                    yield Finding(("spec", listed, index, name), reason, message, "change one of the two")
+                seen.add(text)
 
 
 _OWN_FOLDERS = ("/workspace", "/results", "/checkpoints")
@@ -118,9 +136,19 @@ def _mounts(spec: Values) -> Iterator[Finding]:
         steps: tuple[Step, ...] = ("spec", "datasets", index, "mountPath")
         for other, owner in taken.items():
             if path == other:
-                yield Finding(steps, "DuplicateMountPath", f"{path} is also the mountPath of {owner}", f"write mountPath: /data/{name}")
+                yield Finding(
+                    steps,
+                    "DuplicateMountPath",
+                    f"{path} is also the mountPath of {owner}",
+                    f"write mountPath: /data/{name}",
+                )
             elif path.startswith(other + "/") or other.startswith(path + "/"):
-                yield Finding(steps, "NestedMountPath", f"{path} and {other} ({owner}) lie in one another", f"write mountPath: /data/{name}")
+                yield Finding(
+                    steps,
+                    "NestedMountPath",
+                    f"{path} and {other} ({owner}) lie in one another",
+                    f"write mountPath: /data/{name}",
+                )
         taken.setdefault(path, f"dataset {name}")
 
 
@@ -128,8 +156,25 @@ def _mounts(spec: Values) -> Iterator[Finding]:
 
 _RESERVED_PREFIXES = ("FETCHML_", "LD_", "DYLD_")
 _RESERVED_ENV = frozenset(
-    "BASH_ENV ENV SHELLOPTS BASHOPTS IFS GCONV_PATH GLIBC_TUNABLES LOCPATH NLSPATH HOSTALIASES PYTHONHOME PYTHONSTARTUP "
-    "CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES NVIDIA_DRIVER_CAPABILITIES ROCR_VISIBLE_DEVICES HIP_VISIBLE_DEVICES".split()
+    [
+        "BASH_ENV",
+        "ENV",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "IFS",
+        "GCONV_PATH",
+        "GLIBC_TUNABLES",
+        "LOCPATH",
+        "NLSPATH",
+        "HOSTALIASES",
+        "PYTHONHOME",
+        "PYTHONSTARTUP",
+        "CUDA_VISIBLE_DEVICES",
+        "NVIDIA_VISIBLE_DEVICES",
+        "NVIDIA_DRIVER_CAPABILITIES",
+        "ROCR_VISIBLE_DEVICES",
+        "HIP_VISIBLE_DEVICES",
+    ]
 )
 
 
@@ -139,7 +184,10 @@ def _reserved(name: str) -> tuple[str, str] | None:
     if name.endswith("_VISIBLE_DEVICES") and name in _RESERVED_ENV:
         return f"{name} is set by the runner from the GPUs that the run is given", "ask for GPUs in spec.resources.gpu"
     if name.startswith(_RESERVED_PREFIXES) or name in _RESERVED_ENV:
-        return f"{name} changes what programs load before they start", "delete it; set it inside your program if it must be"
+        return (
+            f"{name} changes what programs load before they start",
+            "delete it; set it inside your program if it must be",
+        )
     return None
 
 
@@ -149,7 +197,12 @@ def _environment(spec: Values) -> Iterator[Finding]:
     for index, name in _texts(spec, "secrets", "env"):
         names.append((("spec", "secrets", index, "env"), name))
         if name in env:
-            yield Finding(("spec", "secrets", index, "env"), "DuplicateEnv", f"{name} is also in spec.env", "delete one of the two")
+            yield Finding(
+                ("spec", "secrets", index, "env"),
+                "DuplicateEnv",
+                f"{name} is also in spec.env",
+                "delete one of the two",
+            )
     for steps, name in names:
         wrong = _reserved(name)
         if wrong:
@@ -168,6 +221,8 @@ _REPO_FIX = 'write ".", a relative folder, https://host/path, ssh://git@host/pat
 
 
 def _repo_fault(repo: str) -> str | None:
+    if repo == ".":
+        return None
     if re.match(r"https?://[^/]*@", repo):
         return "has credentials in its address"
     if ".." in repo.split("/"):
@@ -191,6 +246,8 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 def _uri_fault(uri: str) -> tuple[str, str] | None:
     """(message, fix) of a dataset uri that no source could mean."""
+    if _USUAL_FILE.fullmatch(uri):
+        return None
     scheme = _SCHEME.match(uri)
     if not scheme:
         return "has no scheme", f"write file:{uri.lstrip('/') or 'data/train.csv'}"
@@ -198,8 +255,14 @@ def _uri_fault(uri: str) -> tuple[str, str] | None:
         usable = _REMOTE.fullmatch(uri) and ".." not in uri.split("/")
         return None if usable else ("is no plain address", "write https://host/path without user, password or '..'")
     if scheme.group(1) != "file":
-        return f"has the scheme {scheme.group(1)}, which nothing here can read", "write file:<path from the repository's root>"
+        return (
+            f"has the scheme {scheme.group(1)}, which nothing here can read",
+            "write file:<path from the repository's root>",
+        )
     return _file_fault(uri[5:])
+
+
+_USUAL_FILE = re.compile(r"file:[A-Za-z0-9_][A-Za-z0-9_-]*(?:[./][A-Za-z0-9_-]+)*")
 
 
 def _file_fault(path: str) -> tuple[str, str] | None:
@@ -222,8 +285,9 @@ def _uris(spec: Values) -> Iterator[Finding]:
 
 
 _COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _IMAGE = re.compile(
-    rf"(?:(?:{_HOST}(?::[0-9]{{1,5}})?)/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+    rf"(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?"
 )  # the grammar of distribution/reference
 
 
@@ -237,7 +301,9 @@ def _image(spec: Values) -> Iterator[Finding]:
 def _command(spec: Values) -> Iterator[Finding]:
     command = _list(spec, "command")
     if command and isinstance(command[0], str) and not command[0].strip():
-        yield Finding(("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python")
+        yield Finding(
+            ("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python"
+        )
     for index, text in enumerate(command):
         if isinstance(text, str) and ("\n" in text or "\r" in text):
             fix = "put the script into a file of the source and run that"
@@ -266,14 +332,14 @@ def _labels(document: Values) -> Iterator[Finding]:
 _EXPERIMENT = (_references, _duplicates, _mounts, _environment, _repository, _uris, _image, _command)
 
 
-def findings(document: Values) -> Iterator[Finding]:
+def findings(document: Values) -> list[Finding]:
     """Every semantic fault of a document, given as plain values of any shape."""
-    yield from _labels(document)
+    found = list(_labels(document))
     spec = _mapping(document, "spec")
     if document.get("kind") == "Experiment":
         for check in _EXPERIMENT:
-            yield from check(spec)
-    elif document.get("kind") == "Dataset":
-        fault = _uri_fault(spec["uri"]) if isinstance(spec.get("uri"), str) and spec["uri"] else None
-        if fault:
-            yield Finding(("spec", "uri"), "InvalidUri", *fault)
+            found += check(spec)
+    elif document.get("kind") == "Dataset" and isinstance(spec.get("uri"), str):
+        fault = _uri_fault(spec["uri"]) if spec["uri"] else None
+        found += [Finding(("spec", "uri"), "InvalidUri", *fault)] if fault else []
+    return found

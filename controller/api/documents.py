@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from yaml.nodes import Node
 
 from controller.api import checks, sentences
-from controller.api.base import API_VERSION
+from controller.api.base import API_VERSION, Resource
 from controller.api.canonical import digest_bytes
 from controller.api.catalog import Dataset, Quota, TrustPolicy
 from controller.api.experiment import Experiment
@@ -109,7 +109,9 @@ def load(data: bytes, file: str) -> Loaded:
     found = segments(data)
     if len(found) > MAX_DOCUMENTS:
         message = f"the file has {len(found):,} documents"
-        return Loaded((), (Problem(file, Position(), "", message, f"keep it to {MAX_DOCUMENTS:,}", "TooManyDocuments", "syntax"),))
+        return Loaded(
+            (), (Problem(file, Position(), "", message, f"keep it to {MAX_DOCUMENTS:,}", "TooManyDocuments", "syntax"),)
+        )
     documents: list[Document] = []
     problems: list[Problem] = []
     for index, segment in enumerate(found):
@@ -118,7 +120,17 @@ def load(data: bytes, file: str) -> Loaded:
         if document:
             documents.append(document)
     if not documents and not problems:
-        problems.append(Problem(file, Position(), "", "the file holds no document", "write a spec, or delete the file", "EmptyFile", "syntax"))
+        problems.append(
+            Problem(
+                file,
+                Position(),
+                "",
+                "the file holds no document",
+                "write a spec, or delete the file",
+                "EmptyFile",
+                "syntax",
+            )
+        )
     return Loaded(tuple(documents), tuple(problems))
 
 
@@ -133,14 +145,16 @@ def _one(segment: Segment, file: str, index: int, of: int) -> tuple[Document | N
         return None, [_syntax(fault, "", file) for fault in faults]
     if not isinstance(value, dict):
         fix = f"begin it with apiVersion: {API_VERSION}"
-        wrong = Problem(file, position_of(root, segment.line), "", "a document must be a mapping", fix, "InvalidValue", "schema")
+        wrong = Problem(
+            file, position_of(root, segment.line), "", "a document must be a mapping", fix, "InvalidValue", "schema"
+        )
         return None, _merged(faults, [wrong], root, file)
     checked = _validate(value)
     problems = list(_semantic_problems(value, root, file, segment.line))
-    if isinstance(checked, Kind) and not faults and not problems:
+    if isinstance(checked, Resource) and not faults and not problems:
         part = user_part(segment.data, root)
         return Document(file, index, of, checked, part, segment.data, is_flow(root), segment.line), []
-    failed = None if isinstance(checked, Kind) else checked
+    failed = None if isinstance(checked, Resource) else checked
     problems += _schema_problems(failed, value, root, file, segment.line)
     return None, _merged(faults, problems, root, file)
 
@@ -151,9 +165,10 @@ def _validate(value: dict[str, Any]) -> Kind | ValidationError | None:
     if model is None:
         return None
     try:
-        return model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
+        validated: Kind = model.__pydantic_validator__.validate_python(value, by_alias=True, by_name=False)
     except ValidationError as error:
         return error
+    return validated
 
 
 def _model_class(value: dict[str, Any]) -> type[Experiment] | type[Dataset] | type[TrustPolicy] | type[Quota] | None:
@@ -161,7 +176,9 @@ def _model_class(value: dict[str, Any]) -> type[Experiment] | type[Dataset] | ty
     return KINDS.get(kind) if isinstance(kind, str) else None
 
 
-def _schema_problems(checked: ValidationError | None, value: dict[str, Any], root: Node, file: str, line: int) -> Iterator[Problem]:
+def _schema_problems(
+    checked: ValidationError | None, value: dict[str, Any], root: Node, file: str, line: int
+) -> Iterator[Problem]:
     model = _model_class(value)
     if model is None:
         yield from _header_problems(value, root, file, line)
@@ -172,7 +189,10 @@ def _schema_problems(checked: ValidationError | None, value: dict[str, Any], roo
 
 def _header_problems(value: dict[str, Any], root: Node, file: str, line: int) -> Iterator[Problem]:
     """A document of unknown kind: nothing but its header can be judged."""
-    for name, reason, choices in (("apiVersion", "UnknownVersion", [API_VERSION]), ("kind", "UnknownKind", list(KINDS))):
+    for name, reason, choices in (
+        ("apiVersion", "UnknownVersion", [API_VERSION]),
+        ("kind", "UnknownKind", list(KINDS)),
+    ):
         place = locate(root, (name,))
         given = value.get(name)
         if not place.found:
@@ -181,7 +201,15 @@ def _header_problems(value: dict[str, Any], root: Node, file: str, line: int) ->
         elif given not in choices:
             near = sentences.closest(str(given), choices)
             fix = f"did you mean {near}?" if near else f"write {' or '.join(choices)}"
-            yield Problem(file, position_of(place.value, line), name, f"{sentences.show(given)} is unknown here", fix, reason, "schema")
+            yield Problem(
+                file,
+                position_of(place.value, line),
+                name,
+                f"{sentences.show(given)} is unknown here",
+                fix,
+                reason,
+                "schema",
+            )
 
 
 def _semantic_problems(value: dict[str, Any], root: Node, file: str, line: int) -> Iterator[Problem]:

@@ -20,8 +20,18 @@ from controller.api.base import (
     Sha256,
 )
 
-RETRY_REASONS = ("NodeLost", "RuntimeLost", "SupervisorLost", "Preempted", "OutOfMemory", "DeadlineExceeded", "NonZeroExit")
-RetryReason = Literal["NodeLost", "RuntimeLost", "SupervisorLost", "Preempted", "OutOfMemory", "DeadlineExceeded", "NonZeroExit"]
+RETRY_REASONS = (
+    "NodeLost",
+    "RuntimeLost",
+    "SupervisorLost",
+    "Preempted",
+    "OutOfMemory",
+    "DeadlineExceeded",
+    "NonZeroExit",
+)
+RetryReason = Literal[
+    "NodeLost", "RuntimeLost", "SupervisorLost", "Preempted", "OutOfMemory", "DeadlineExceeded", "NonZeroExit"
+]
 
 _RESERVED_MOUNTS = ("/workspace", "/results", "/checkpoints")
 
@@ -37,7 +47,19 @@ def _mount_path(path: str) -> str:
     parts = path.split("/")
     if not path.startswith("/") or ".." in parts or "" in parts[1:] or "\n" in path or "\0" in path:
         raise ValueError(f"{path!r} must be a plain absolute path such as /data/digits")
-    if path in _RESERVED_MOUNTS or parts[1] in {"proc", "sys", "dev", "etc", "usr", "bin", "sbin", "lib", "lib64", "tmp", "run"}:
+    if path in _RESERVED_MOUNTS or parts[1] in {
+        "proc",
+        "sys",
+        "dev",
+        "etc",
+        "usr",
+        "bin",
+        "sbin",
+        "lib",
+        "lib64",
+        "tmp",
+        "run",
+    }:
         raise ValueError(f"{path!r} is reserved; mount beneath /data")
     return path
 
@@ -197,10 +219,11 @@ class ExperimentSpec(Model):
     """Absent: the command needs no code."""
     environment: Environment = Field(default_factory=Environment)
     command: tuple[Argument, ...] = Field(min_length=1, max_length=1024, strict=False)
-    """Program and arguments; never a shell line. $(params.x) $(seed) $(workspace) $(results) $(checkpoints) $(data.name)."""
-    parameters: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=128)], JsonValue] = Field(
-        default_factory=dict
-    )
+    """Program and arguments; never a shell line. $(params.x) $(seed) $(workspace) $(results) $(checkpoints)
+    $(data.name)."""
+    parameters: dict[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=128)], JsonValue
+    ] = Field(default_factory=dict)
     seed: int | None = Field(default=None, ge=0, le=2**53 - 1)
     env: dict[EnvName, Annotated[str, StringConstraints(max_length=65536)]] = Field(default_factory=dict)
     secrets: tuple[SecretRef, ...] = Field(default=(), max_length=64, strict=False)

@@ -1,7 +1,7 @@
 """Field paths such as `spec.datasets[0].sha256`, and the places in a node tree that they name.
 
-Promises: one spelling for every message: names joined by dots, list positions in brackets, and in brackets too a key that is
-no plain word (`metadata.annotations[fetchml.dev/rerun]`). Does not: validate anything.
+Promises: one spelling for every message: names joined by dots, list positions in brackets, and in brackets too a key
+that is no plain word (`metadata.annotations[fetchml.dev/rerun]`). Does not: validate anything.
 """
 
 import re
@@ -74,7 +74,11 @@ def follow(root: Node, path: str) -> Place:
     """The place of a path given as text; keys that contain dots are found too."""
     place = Place(None, root, found=True)
     while path:
-        steps = [(rest, key, value) for name, key, value in _children(place.value) if (rest := _after(path, name)) is not None]
+        steps = [
+            (rest, key, value)
+            for name, key, value in _children(place.value)
+            if (rest := _after(path, name)) is not None
+        ]
         if not steps:
             return place._replace(found=False)
         path, key, value = min(steps, key=lambda step: len(step[0]))

@@ -1,12 +1,14 @@
 """What a plain (unquoted) YAML scalar means: the YAML 1.2 core schema, cut down to what every reader agrees on.
 
-Promises: a scalar that kubectl's parser (sigs.k8s.io/yaml, a YAML 1.1 reader in Go) reads differently is never guessed at:
-it comes back as a `BadScalar` that says to quote it. Does not: look at quoted or block scalars, which are always text.
+Promises: a scalar that kubectl's parser (sigs.k8s.io/yaml, a YAML 1.1 reader in Go) reads differently is never
+guessed at: it comes back as a `BadScalar` that says to quote it. Does not: look at quoted or block scalars, which are
+always text.
 
 The rules of the other reader are in `resolve` of goyaml.v2/resolve.go; a contract test compares both readers.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from controller.api.canonical import MAX_INTEGER
@@ -39,12 +41,14 @@ _GO_NUMBER = re.compile(r"[-+]?(?:0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][-+]?[01]+)
 _LONGEST_NUMBER = 400
 """Characters; a longer run of digits is no number that anyone means, and parsing it costs quadratic time."""
 
-FIRST_CHARACTERS = frozenset("+-.0123456789~yYnNtTfFoO")
-"""A plain scalar that begins with none of these (and is not empty) is text for every reader."""
+FIRST_CHARACTERS = frozenset(["", *"+-.0123456789~yYnNtTfFoO"])
+"""A plain scalar whose first character (or emptiness) is none of these is text for every reader."""
 
 
 def _ambiguous(text: str, other: str) -> BadScalar:
-    return BadScalar("AmbiguousScalar", f"{text} is read as {other} by some YAML readers (kubectl among them)", f'quote it: "{text}"')
+    return BadScalar(
+        "AmbiguousScalar", f"{text} is read as {other} by some YAML readers (kubectl among them)", f'quote it: "{text}"'
+    )
 
 
 def _integer(text: str, value: int) -> int | BadScalar:
@@ -64,7 +68,11 @@ def _float(text: str) -> float | BadScalar:
 def _number_like(text: str) -> Scalar | BadScalar:
     if len(text) > _LONGEST_NUMBER:
         digits_only = set(text) <= set("+-.0123456789eE_xabcdfABCDF")
-        return BadScalar("InvalidNumber", f"a number of {len(text)} characters", "quote it if it is text") if digits_only else text
+        return (
+            BadScalar("InvalidNumber", f"a number of {len(text)} characters", "quote it if it is text")
+            if digits_only
+            else text
+        )
     if _INTEGER.fullmatch(text):
         return _integer(text, int(text))
     if _LEADING_ZERO.fullmatch(text):
@@ -74,7 +82,9 @@ def _number_like(text: str) -> Scalar | BadScalar:
     if _HEXADECIMAL.fullmatch(text):
         return _integer(text, int(text, 16))
     if _NOT_FINITE.fullmatch(text):
-        return BadScalar("InvalidNumber", f"{text} is not a finite number", f'write a finite number, or quote it: "{text}"')
+        return BadScalar(
+            "InvalidNumber", f"{text} is not a finite number", f'write a finite number, or quote it: "{text}"'
+        )
     bare = text.replace("_", "")
     if _GO_NUMBER.fullmatch(bare) or (bare != text and (_FLOAT.fullmatch(bare) or _LEADING_ZERO.fullmatch(bare))):
         return _ambiguous(text, "a number")
@@ -88,3 +98,11 @@ def resolve(text: str) -> Scalar | BadScalar:
     if text in _YAML_1_1:
         return _ambiguous(text, _YAML_1_1[text])
     return _number_like(text) if text[0] in "+-.0123456789" else text
+
+
+_resolve_short = lru_cache(maxsize=4096)(resolve)
+
+
+def resolve_cached(text: str) -> Scalar | BadScalar:
+    """`resolve`, remembering short texts: specs say the same words again and again."""
+    return _resolve_short(text) if len(text) < 40 else resolve(text)

@@ -1,7 +1,8 @@
 """What the schema says about a document, in sentences that a researcher understands.
 
-Promises: every error of the models becomes one `Problem` with the place of the value (of the key for an unknown field, of the
-parent for a missing one) and a fix that says what to write instead. Does not: decide what is valid (the models do).
+Promises: every error of the models becomes one `Problem` with the place of the value (of the key for an unknown
+field, of the parent for a missing one) and a fix that says what to write instead. Does not: decide what is valid (the
+models do).
 """
 
 import difflib
@@ -62,7 +63,7 @@ def schema_at(model: type[BaseModel], steps: Sequence[Step]) -> Schema:
     root = _root_schema(model)
     schema = root
     for step in steps:
-        values = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), {})
+        values: Any = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), {})
         schema = schema.get("items", {}) if isinstance(step, int) else schema.get("properties", {}).get(step, values)
         schema = _resolved(schema if isinstance(schema, Mapping) else {}, root)
     return schema
@@ -114,14 +115,27 @@ _EXAMPLES = {
     "path": "path: model.npz",
     "sha256": 'sha256: "sha256:<64 hex digits>"',
 }
-_NOUNS = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "list": "a list", "dict": "a mapping"}
+_NOUNS = {
+    "str": "text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+}
 _PATTERNS = {
     base.NAME_PATTERN: (
         "is no name: lower-case letters, digits and '-', a letter first, no '-' at the end",
         "write a name such as digits-softmax",
     ),
-    base.SHA256_PATTERN: ("is no sha256 digest", "write sha256: and 64 hexadecimal digits in lower case, as sha256sum prints"),
-    base.COMMIT_PATTERN: ("is no full commit id", "write all 40 hexadecimal digits in lower case, as `git rev-parse HEAD` prints"),
+    base.SHA256_PATTERN: (
+        "is no sha256 digest",
+        "write sha256: and 64 hexadecimal digits in lower case, as sha256sum prints",
+    ),
+    base.COMMIT_PATTERN: (
+        "is no full commit id",
+        "write all 40 hexadecimal digits in lower case, as `git rev-parse HEAD` prints",
+    ),
     base.ENV_PATTERN: ("is no name of an environment variable", "use letters, digits and _, not a digit first"),
     base.DURATION_PATTERN: ("is no duration", "write one such as 90s, 30m, 2h or 1h30m"),
     base.CPU_PATTERN: ("is no amount of CPU", 'write cores such as "2" or "0.5", or thousandths such as 500m'),
@@ -188,7 +202,9 @@ def _mapping(case: Case) -> Finding:
 
 
 def _pattern(case: Case) -> Finding:
-    what, fix = _PATTERNS.get(case.context["pattern"], (f"does not match {case.context['pattern']}", "write one that does"))
+    what, fix = _PATTERNS.get(
+        case.context["pattern"], (f"does not match {case.context['pattern']}", "write one that does")
+    )
     if case.steps[-1] == "python":
         what, fix = "is no version of Python 3", 'write one such as "3.11"'
     if case.steps[-1] == "[key]" and "parameters" in case.steps:
@@ -281,4 +297,6 @@ def problem(error: Mapping[str, Any], model: type[BaseModel], root: Node, file: 
     sentence = _SENTENCES.get(kind)
     finding = sentence(case) if sentence else Finding("InvalidValue", error["msg"], "see the schema of this field")
     shown = steps[:-1] if steps and steps[-1] == "[key]" else steps
-    return Problem(file, _place(root, kind, steps, line), spell(shown), finding.message, finding.fix, finding.reason, "schema")
+    return Problem(
+        file, _place(root, kind, steps, line), spell(shown), finding.message, finding.fix, finding.reason, "schema"
+    )

@@ -1,7 +1,7 @@
 """What the reconciler writes back, and the laws that every status obeys.
 
-Promises: phases, condition types and the laws as a function (`violations`). Does not: compute a status (reconcile does).
-Each condition documents its polarity and when it is present.
+Promises: phases, condition types and the laws as a function (`violations`). Does not: compute a status (reconcile
+does). Each condition documents its polarity and when it is present.
 """
 
 from enum import StrEnum
@@ -139,8 +139,8 @@ def _without_empty(value: Any) -> Any:
 def violations(status: ExperimentStatus) -> tuple[str, ...]:
     """The laws this status breaks (none in a correct program); run on every status that tests produce.
 
-    After fluxcd/pkg runtime/conditions/check: Reconciling and Stalled never coexist, Ready is False or Unknown beside them,
-    Succeeded implies ProvenanceRecorded or a reason why not, and one condition per type.
+    After fluxcd/pkg runtime/conditions/check: Reconciling and Stalled never coexist, Ready is False or Unknown beside
+    them, Succeeded implies ProvenanceRecorded or a reason why not, and one condition per type.
     """
     by_type = {condition.type: condition for condition in status.conditions}
     true = {name for name, condition in by_type.items() if condition.status == "True"}

@@ -1,11 +1,12 @@
 """The status block at the end of a document, and the user part: every byte that is not in it.
 
-Promises: the user part survives any number of status writes byte for byte (comments, CRLF, spacing, `...`, a missing final
-newline). Does not: touch files, or look at what a status means.
+Promises: the user part survives any number of status writes byte for byte (comments, CRLF, spacing, `...`, a missing
+final newline). Does not: touch files, or look at what a status means.
 
-The block is the `status:` line of the root mapping and the lines of its value; blank lines and comments after it are the
-user's. We put it last, before a `...` line. When the user part has no final newline, the one that must stand before the block
-belongs to the block, and the block's first line says so (`NO_NEWLINE`); taking the block away takes that newline too.
+The block is the `status:` line of the root mapping and the lines of its value; blank lines and comments after it are
+the user's. We put it last, before a `...` line. When the user part has no final newline, the one that must stand
+before the block belongs to the block, and the block's first line says so (`NO_NEWLINE`); taking the block away takes
+that newline too.
 """
 
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ def _is_blank(line: bytes) -> bool:
 
 
 def user_part_of(data: bytes, index: int = 0) -> bytes:
-    """The user part of a file's document, for comparing two versions of a file; the bytes as they are when it is no YAML."""
+    """The user part of a file's document, for comparing two versions of a file; the bytes as they are when it is no
+    YAML."""
     if b"status" not in data or check_bytes(data):
         return data if index == 0 and b"---" not in data and b"..." not in data else _segment(data, index).data
     segment = _segment(data, index)
@@ -94,16 +96,18 @@ def _sole_mapping(document: bytes) -> tuple[Node, dict[str, Any]]:
     tree = parse(found[0])
     if tree.root is None or is_flow(tree.root):
         raise ValueError("a status block cannot be written: the document is not a mapping in block style")
-    if any(fault.reason == "DuplicateKey" and fault.node is not None and fault.node.value == "status" for fault in tree.faults):
+    if any(
+        fault.reason == "DuplicateKey" and fault.node is not None and fault.node.value == "status"
+        for fault in tree.faults
+    ):
         raise ValueError("a status block cannot be written: the document has two")
     return tree.root, tree.value
 
 
 def _verify(written: bytes, user: bytes, value: dict[str, Any]) -> None:
-    """The written document must differ from the old one in its status only (an anchor inside a status may forbid that)."""
+    """The written document must differ from the old one in its status only (an anchor inside a status may forbid
+    that)."""
     tree = parse(Segment(written, 0))
     same = isinstance(tree.value, dict) and {**tree.value, "status": None} == {**value, "status": None}
     if not same or user_part(written, tree.root) != user:
         raise ValueError("a status block cannot be written without changing what the document says")
-
-

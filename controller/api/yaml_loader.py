@@ -1,15 +1,14 @@
 """From bytes to plain values, strictly: the only place that parses YAML.
 
-Promises: refuses, with a position and before anything is constructed, what two readers could read differently or what could
-harm the reader: encodings other than UTF-8, control characters, directives, tags, merge keys, duplicate keys, ambiguous
-scalars, alias bombs, deep nesting, huge documents. All faults of a document at once (a document that is no YAML at all has
-one). Does not: know any kind or field.
+Promises: refuses, with a position and before anything is constructed, what two readers could read differently or what
+could harm the reader: encodings other than UTF-8, control characters, directives, tags, merge keys, duplicate keys,
+ambiguous scalars, alias bombs, deep nesting, huge documents. All faults of a document at once (a document that is no
+YAML at all has one). Does not: know any kind or field.
 
 The composer of PyYAML (C) is recursive, so nesting is bounded before it runs.
 """
 
 import operator
-import re
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +17,7 @@ from yaml._yaml import CParser
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from controller.api.problems import Position
-from controller.api.scalars import FIRST_CHARACTERS, BadScalar, resolve
+from controller.api.scalars import FIRST_CHARACTERS, BadScalar, resolve_cached
 from controller.api.segments import MAX_DOCUMENT, Fault, Segment, find_directive
 from controller.api.syntax import explain
 
@@ -54,13 +53,16 @@ def position_of(node: Node, line: int = 0) -> Position:
     return Position(node.start_mark.line + 1 + line, node.start_mark.column + 1)
 
 
+_OPENING = b"[{-?:"
 _OPENERS = (b"[", b"{", b"- ", b"-\t", b"? ", b"?\t", b": :", b":\t:")
-_DEEP_INDENT = re.compile(rb"^ {%d}" % MAX_DEPTH, re.MULTILINE)
+_DEEP_INDENT = b" " * MAX_DEPTH
 
 
 def _may_be_deep(data: bytes) -> bool:
     """False only when nesting is certainly harmless for a recursive reader: few openers and no deep indentation."""
-    return sum(map(data.count, _OPENERS)) > MAX_DEPTH or _DEEP_INDENT.search(data) is not None
+    if len(data) - len(data.translate(None, _OPENING)) <= MAX_DEPTH:
+        return False  # the usual file, decided in one pass
+    return sum(map(data.count, _OPENERS)) > MAX_DEPTH or _DEEP_INDENT in data
 
 
 def _depth_fault(data: bytes, line: int) -> Fault | None:
@@ -69,9 +71,8 @@ def _depth_fault(data: bytes, line: int) -> Fault | None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                mark = event.start_mark
                 return Fault(
-                    Position(mark.line + 1 + line, mark.column + 1),
+                    _at(event, line),
                     "TooDeep",
                     f"nested more than {MAX_DEPTH} levels deep",
                     "flatten the value",
@@ -87,15 +88,17 @@ def _events(data: bytes) -> Iterator[Any]:
         yield parser.get_event()
 
 
+def _at(event: Any, line: int) -> Position:
+    return Position(event.start_mark.line + 1 + line, event.start_mark.column + 1)
+
+
 def _tag_faults(data: bytes, line: int) -> list[Fault]:
     faults = []
     for event in _events(data):
         tag = getattr(event, "tag", None)
         if tag is not None:
-            mark = event.start_mark
-            where = Position(mark.line + 1 + line, mark.column + 1)
-            shown = tag.replace("tag:yaml.org,2002:", "!!")
-            faults.append(Fault(where, "TagNotAllowed", f"the tag {shown} is not allowed", "delete the tag; write the plain value"))
+            message = f"the tag {tag.replace('tag:yaml.org,2002:', '!!')} is not allowed"
+            faults.append(Fault(_at(event, line), "TagNotAllowed", message, "delete the tag; write the plain value"))
     return faults
 
 
@@ -137,33 +140,40 @@ def _bounded(count: int) -> str:
     return f"{count:,}" if count < 10**12 else "more than 10^12"
 
 
+_UNUSUAL_KEY = FIRST_CHARACTERS | {"<"}
+
+
 class _Walk:
     """One walk over a tree: plain values, and the faults met on the way."""
 
-    def __init__(self, line: int) -> None:
+    def __init__(self, line: int, *, escapes: bool) -> None:
         self.line = line
+        self.escapes = escapes
         self.faults: list[Fault] = []
 
     def fault(self, node: Node, bad: BadScalar) -> None:
         self.faults.append(Fault(position_of(node, self.line), *bad, node))
 
-    def scalar(self, node: ScalarNode) -> Any:
-        text: str = node.value
+    def scalar(self, node: Any) -> Any:
+        text = node.value
         if node.style:  # quoted or block: text
-            if "\0" in text:
-                self.fault(node, BadScalar("ControlCharacter", "a NUL character may not stand in a value", "delete the \\0"))
+            if self.escapes and "\0" in text:
+                self.fault(node, BadScalar("ControlCharacter", "a NUL character may not stand in a value", "delete it"))
             return text
-        if text and text[0] not in FIRST_CHARACTERS:
+        if text[:1] not in FIRST_CHARACTERS:
             return text
-        value = resolve(text)
+        value = resolve_cached(text)
         if value.__class__ is BadScalar:
             self.fault(node, value)
             return None
         return value
 
-    def key(self, node: Node) -> str | None:
+    def key(self, node: Any) -> Any:
+        """The text of a key, or None and a fault."""
         if node.__class__ is not ScalarNode:
-            self.fault(node, BadScalar("NonStringKey", "a key must be text, not a list or mapping", "write a plain word"))
+            self.fault(
+                node, BadScalar("NonStringKey", "a key must be text, not a list or mapping", "write a plain word")
+            )
             return None
         if node.value == "<<":
             self.fault(node, BadScalar("MergeKey", "merge keys are not allowed", "write the fields out"))
@@ -171,27 +181,37 @@ class _Walk:
         before = len(self.faults)
         value = self.scalar(node)
         if value.__class__ is str:
-            return str(value)
+            return value
         if len(self.faults) == before:
-            self.fault(node, BadScalar("NonStringKey", f"the key {node.value or 'null'} is not text", f'quote it: "{node.value}"'))
+            self.fault(
+                node,
+                BadScalar("NonStringKey", f"the key {node.value or 'null'} is not text", f'quote it: "{node.value}"'),
+            )
         return None
 
-    def value(self, node: Node) -> Any:
+    def value(self, node: Any) -> Any:
         kind = node.__class__
         if kind is ScalarNode:
             return self.scalar(node)
         if kind is SequenceNode:
             return [self.scalar(item) if item.__class__ is ScalarNode else self.value(item) for item in node.value]
         result: dict[str, Any] = {}
+        scalar, escapes = self.scalar, self.escapes
         for key_node, value_node in node.value:
-            key = self.key(key_node)
+            key = key_node.value
+            if key_node.style or key.__class__ is not str or key[:1] in _UNUSUAL_KEY:
+                key = self.key(key_node)
             if key is None:
                 continue
             if key in result:
                 bad = BadScalar("DuplicateKey", f"the key {key} stands twice in this mapping", "delete one of the two")
                 self.fault(key_node, bad)
                 continue
-            result[key] = self.scalar(value_node) if value_node.__class__ is ScalarNode else self.value(value_node)
+            if value_node.__class__ is ScalarNode:
+                text = value_node.value
+                result[key] = scalar(value_node) if escapes or text[:1] in FIRST_CHARACTERS else text
+            else:
+                result[key] = self.value(value_node)
         return result
 
 
@@ -223,7 +243,7 @@ def parse(segment: Segment) -> Tree:
     bomb = _alias_fault(root, line) if b"*" in data else None
     if bomb:
         return Tree(None, None, (*faults, bomb))
-    walk = _Walk(line)
+    walk = _Walk(line, escapes=b"\\" in data)
     value = walk.value(root)
     return Tree(root, value, tuple(faults + walk.faults)[:MAX_FAULTS])
 
@@ -237,7 +257,9 @@ def _early_fault(data: bytes, line: int) -> Fault | None:
     """What must be known before the recursive composer sees the document."""
     start = Position(line + 1)
     if len(data) > MAX_DOCUMENT:
-        return Fault(start, "DocumentTooLarge", f"the document has {len(data):,} bytes", f"keep it below {MAX_DOCUMENT:,} bytes")
+        return Fault(
+            start, "DocumentTooLarge", f"the document has {len(data):,} bytes", f"keep it below {MAX_DOCUMENT:,} bytes"
+        )
     directive = find_directive(data)
     if directive is not None:
         where = Position(line + 1 + directive)

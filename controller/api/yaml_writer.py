@@ -1,7 +1,7 @@
 """JSON values as block-style YAML that every reader reads alike.
 
-Promises: deterministic; any text that a YAML 1.1 or 1.2 reader could take for something else is in double quotes; what is
-written loads back equal through `yaml_loader`. Does not: keep comments, or write anything but JSON values.
+Promises: deterministic; any text that a YAML 1.1 or 1.2 reader could take for something else is in double quotes;
+what is written loads back equal through `yaml_loader`. Does not: keep comments, or write anything but JSON values.
 """
 
 import json
