@@ -37,8 +37,8 @@ class Reconciler:
         """
         work = Work(key)
         work.outcome = self._run_steps(work)
-        if work.row is None and work.document is None:
-            return work.outcome, None
+        if work.row is None or not (work.document or work.problems or work.clash or work.run):
+            return work.outcome, None  # nothing there, not there for sure, or gone: the last status stays as it is
         status = status_of(work, timestamp(self.ports.clock.now()))
         return self._publish(work, status), status
 
