@@ -100,8 +100,11 @@ class GroupCommit:
 def _transaction(connection: sqlite3.Connection, batch: list[_Job]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for job in batch:
-            _apply(connection, job)
+        if len(batch) == 1:  # no savepoint: what this one leaves half done goes with the transaction
+            batch[0].result = batch[0].work(connection)
+        else:
+            for job in batch:
+                _apply(connection, job)
         with durable.step(COMMIT):
             connection.execute("COMMIT")
     except BaseException:

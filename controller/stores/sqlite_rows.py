@@ -5,7 +5,7 @@ Promises: the only place that knows which column is which field. Does not: read 
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.ports.source import Key
@@ -20,19 +20,23 @@ RUN = (
 RUN_WHOLE = RUN.format(documents="plan, spec")
 RUN_LISTED = RUN.format(documents="x'', x''")
 
-ATTEMPT = (
-    "SELECT run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data "
-    "FROM attempts"
+_ATTEMPT_COLUMNS = "run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data"
+ATTEMPT = f"SELECT {_ATTEMPT_COLUMNS} FROM attempts"  # noqa: S608  # constants only
+ATTEMPT_AND_RUN_STATE = (
+    f"SELECT {_ATTEMPT_COLUMNS}, "  # noqa: S608  # constants only
+    "(SELECT state FROM runs WHERE runs.run_id = attempts.run_id) FROM attempts"
 )
 
 EVENTS = "SELECT at, subject, kind, reason, message FROM events WHERE ? IS NULL OR subject = ? ORDER BY id DESC LIMIT ?"
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
+
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def dump(value: Mapping[str, Any]) -> str:
     """JSON text, the same for the same value."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value) if value else "{}"
 
 
 def experiment(row: Row) -> ExperimentRow:

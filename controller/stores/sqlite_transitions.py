@@ -74,7 +74,7 @@ def attempt(run_id: str, number: int, connection: sqlite3.Connection) -> Attempt
     """One attempt as it is."""
     row = connection.execute(f"{sqlite_rows.ATTEMPT} WHERE run_id = ? AND number = ?", (run_id, number)).fetchone()
     if row is None:
-        raise LookupError(f"run {run_id} has no attempt {number}")
+        raise _no_attempt(run_id, number)
     return sqlite_rows.attempt(row)
 
 
@@ -82,8 +82,12 @@ def advance(
     run_id: str, number: int, state: AttemptState, values: Mapping[str, Any], connection: sqlite3.Connection
 ) -> AttemptRow:
     """Forward only, and only while the run is active; otherwise the attempt as it is."""
-    row = attempt(run_id, number, connection)
-    if _RANK[state] <= _RANK[row.state] or _run_state(connection, run_id) != "active":
+    sql = f"{sqlite_rows.ATTEMPT_AND_RUN_STATE} WHERE run_id = ? AND number = ?"
+    *found, run_state = connection.execute(sql, (run_id, number)).fetchone() or (None,)
+    if run_state is None:
+        raise _no_attempt(run_id, number)
+    row = sqlite_rows.attempt(found)
+    if _RANK[state] <= _RANK[row.state] or run_state != "active":
         return row
     row = replace(row, state=state, **{**values, "data": {**row.data, **values.get("data", {})}})
     sqlite_rows.update_attempt(connection, row)
@@ -92,11 +96,10 @@ def advance(
 
 def finish_run(run_id: str, state: str, ended_at: str, result: str, connection: sqlite3.Connection) -> None:
     """The run's end and its attempts recorded; nothing when it is over already."""
-    if _run_state(connection, run_id) != "active":
+    sql = "UPDATE runs SET state = ?, ended_at = ?, result = ? WHERE run_id = ? AND state = 'active'"
+    if connection.execute(sql, (state, ended_at, result, run_id)).rowcount == 0:
+        _run_state(connection, run_id)  # over already, or LookupError
         return
-    connection.execute(
-        "UPDATE runs SET state = ?, ended_at = ?, result = ? WHERE run_id = ?", (state, ended_at, result, run_id)
-    )
     connection.execute("UPDATE attempts SET state = ? WHERE run_id = ?", (AttemptState.RECORDED, run_id))
 
 
@@ -115,6 +118,10 @@ def insert_event(row: tuple[str, str, str, str, str], connection: sqlite3.Connec
     """One more event, and at most the newest KEEP_EVENTS in all."""
     cursor = connection.execute("INSERT INTO events (at, subject, kind, reason, message) VALUES (?, ?, ?, ?, ?)", row)
     connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - KEEP_EVENTS,))
+
+
+def _no_attempt(run_id: str, number: int) -> LookupError:
+    return LookupError(f"run {run_id} has no attempt {number}")
 
 
 def _newest(connection: sqlite3.Connection, run_id: str) -> AttemptRow:
