@@ -63,13 +63,27 @@ def _interpreters(ctx: click.Context) -> Iterator[dict[str, Any]]:
 def _programs() -> Iterator[dict[str, Any]]:
     import shutil
 
-    for name, why in (
-        ("git", "code comes from commits"),
-        ("docker", "container target"),
-        ("podman", "container target"),
-    ):
-        path = shutil.which(name)
-        yield _check(name, path is not None or name != "git", path or f"not found ({why})", f"install {name}")
+    git = shutil.which("git")
+    yield _check("git", git is not None, git or "not found: code comes from commits", "install git")
+    for engine in ("docker", "podman"):
+        yield _check(engine, True, _engine(engine), "")
+
+
+def _engine(name: str) -> str:
+    """What the engine itself answers; experiments on this host run without one."""
+    import subprocess
+
+    question = {"docker": "{{.Server.Version}}", "podman": "{{.Client.Version}}"}[name]
+    try:
+        answer = subprocess.run(
+            [name, "version", "--format", question], capture_output=True, text=True, timeout=5, check=False
+        )
+    except FileNotFoundError:
+        return "not installed (not needed on this host)"
+    except subprocess.TimeoutExpired:
+        return "does not answer"
+    version = answer.stdout.strip()
+    return f"engine {version}" if answer.returncode == 0 and version else "a client, but no engine answers"
 
 
 def _key(ctx: click.Context) -> Iterator[dict[str, Any]]:
