@@ -2,7 +2,7 @@
 
 Promises: order is priority (high first), then age. The head of the line is never overtaken by a smaller request
 behind it (no starvation), except that an owner whose quota is used up does not hold back the others. Every answer
-holds its arithmetic. Picking costs O(owners waiting + log n). Does not: know queues' names as shares: all queues of a
+holds its arithmetic. Picking costs O(owners waiting). Does not: know queues' names as shares: all queues of a
 target share its host.
 """
 

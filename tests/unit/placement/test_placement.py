@@ -234,3 +234,15 @@ def test_picking_costs_the_same_in_a_long_line(monkeypatch):
         queue = Queue(request(f"r{n}", owner=f"o{n % 5}") for n in range(length))
         assert picked(queue, world()) is not None
         assert len(looked) == 1
+
+
+def test_a_long_line_gives_back_what_was_taken():
+    """Beyond the slack, so that the taken part of the line is dropped in bulk while it is used."""
+    runs = [f"r{n:05d}" for n in range(2500)]
+    queue = Queue(request(run) for run in runs)
+    taken = [picked(queue, world()) for _ in range(1400)]
+    queue.push(request("urgent", priority=99))
+    assert queue.ahead(request("r01400")) == 1
+    assert [*taken, *(picked(queue, world()) for _ in range(1101))] == [*runs[:1400], "urgent", *runs[1400:]]
+    assert len(queue) == 0
+    assert queue._lines == {}, "nothing is kept for an owner who does not wait"

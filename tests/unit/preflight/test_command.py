@@ -1,5 +1,7 @@
 """The command rule."""
 
+from dataclasses import replace
+
 import pytest
 
 from controller.facts.facts import SandboxFacts
@@ -113,7 +115,8 @@ def test_escaped_forms_are_text():
 def test_literal_places_need_a_mount_namespace(spec, field, form):
     spec = experiment(**{"datasets": [{"name": "digits", "uri": "file:d", "sha256": sha("e")}], **spec})
     assert judged(command, spec, facts(spec))[0][0] is PASS, "where there is a mount namespace they work"
-    assert judged(command, spec, facts(spec), runtime="docker")[0][0] is PASS
+    elsewhere = facts(spec, host=host(sandbox=NO_NAMESPACE))
+    assert judged(command, spec, elsewhere, runtime="docker")[0][0] is PASS, "a container has its own mounts"
     [found] = judged(command, spec, facts(spec, host=host(sandbox=NO_NAMESPACE)))
     assert found[:2] == (REFUSE, "NeedsMountNamespace")
     assert found[2].endswith("does not exist during the run: user namespaces are disabled")
@@ -135,6 +138,12 @@ def test_literal_places_need_a_mount_namespace(spec, field, form):
 def test_other_paths_need_none(text):
     spec = experiment(command=["a", text], datasets=[{"name": "digits", "uri": "file:d", "sha256": sha("e")}])
     assert judged(command, spec, facts(spec, host=host(sandbox=NO_NAMESPACE)))[0][0] is PASS
+
+
+def test_a_host_that_gives_no_reason_has_one_all_the_same():
+    seen = facts(host=host(sandbox=replace(NO_NAMESPACE, why="")))
+    [(_, _, message, *_)] = judged(command, experiment(command=["a", "/results"]), seen)
+    assert message == "/results does not exist during the run: this host gives no mount namespace"
 
 
 def test_a_stated_mount_path_needs_a_mount_namespace():

@@ -61,6 +61,48 @@ FIELD = "spec.source.git.commit"
         ],
     ),
     (
+        "no commit, on no known branch",
+        GIT,
+        facts(git=git(commit=None, exists=False, ref="")),
+        [
+            (
+                REFUSE,
+                "SpecNotCommitted",
+                "no commit on the branch holds this spec or 'examples/digits'",
+                "spec.source.git",
+                "git add the spec and its code, then git commit",
+            )
+        ],
+    ),
+    (
+        "no commit, for a reason",
+        GIT,
+        facts(git=git(commit=None, exists=False, error="the repository is empty")),
+        [
+            (
+                REFUSE,
+                "SpecNotCommitted",
+                "the repository is empty",
+                "spec.source.git",
+                "git add the spec and its code, then git commit",
+            )
+        ],
+    ),
+    (
+        "unreachable from an unnamed ref",
+        GIT,
+        facts(git=git(reachable=False, ref="")),
+        [
+            (
+                REFUSE,
+                "CommitNotReachable",
+                "commit c0ffee012345 is not contained in the configured ref",
+                FIELD,
+                "merge it into the configured ref, or write a commit that is on it",
+            )
+        ],
+    ),
+    (
         "commit may be fetched",
         GIT,
         facts(git=git(exists=False)),
