@@ -53,8 +53,9 @@ def older(info: KeyInfo) -> None:
     os.utime(private_of(info), ns=(made, made))
 
 
-def test_a_new_key_lies_where_the_contract_says_with_the_right_modes(data_home: Path, trust: Path) -> None:
-    old_umask = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_a_new_key_lies_where_the_contract_says_with_the_right_modes(data_home: Path, trust: Path, umask: int) -> None:
+    old_umask = os.umask(umask)
     try:
         key = new_key(data_home, trust)
     finally:

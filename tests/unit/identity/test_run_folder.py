@@ -63,6 +63,7 @@ def test_a_pipe_is_refused_without_waiting(folder: Path) -> None:
     os.mkfifo(folder / "run.log")
     failed = [check for check in verify_run(run_folder(folder), SIGNER.trust_root) if not check.ok]
     assert [(check.name, check.file) for check in failed] == [("subject", "run.log")]
+    assert failed[0].message.endswith("run.log is not a regular file")
 
 
 def test_what_is_no_run_folder_is_said(tmp_path: Path) -> None:

@@ -129,6 +129,10 @@ def test_other_spellings_of_the_same_json_are_refused(data: bytes) -> None:
     assert refused(data).check == "envelope"
 
 
+def test_a_duplicate_key_is_named_as_the_fault() -> None:
+    assert "appears twice" in str(refused(ENVELOPE.replace(b'{"payload"', b'{"payload":"AAAA","payload"')))
+
+
 def test_too_large_a_file_is_not_parsed() -> None:
     assert "at most" in str(refused(b"[" * (MAX_ENVELOPE_BYTES + 1)))
 
