@@ -27,5 +27,5 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _satisfies(version: str, wanted: str | None) -> bool:
-    parts = (wanted or "").split(".") if wanted else []
+    parts = wanted.split(".") if wanted else []
     return version.split(".")[: len(parts)] == parts

@@ -54,6 +54,21 @@ NOT_FOUND = (
         ],
     ),
     (
+        "no digest, and it cannot be hashed",
+        NO_DIGEST,
+        facts(datasets=(dataset(found=False, sha256=None),)),
+        [
+            (
+                REFUSE,
+                "DatasetChecksumMissing",
+                "digits has no stated digest",
+                "spec.datasets[0]",
+                'write sha256: "sha256:<what sha256sum prints>"',
+            ),
+            NOT_FOUND,
+        ],
+    ),
+    (
         "other bytes",
         GOOD,
         facts(datasets=(dataset(sha256=sha("9")),)),

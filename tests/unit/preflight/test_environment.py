@@ -22,6 +22,26 @@ MANIFEST = "spec.environment.dependencies.manifest"
 @cases(
     ("lock", LOCKED, facts(LOCKED), [(PASS, "pinned by the lock requirements.lock")]),
     ("stated interpreter", BARE, facts(BARE), [(PASS, "the bare interpreter, Python 3.11")]),
+    (
+        "stated is what counts, not what is here",
+        experiment(source=SOURCE, environment={"python": "3.12"}),
+        facts(),
+        [(PASS, "the bare interpreter, Python 3.12")],
+    ),
+    (
+        "nothing stated, nothing here",
+        experiment(source=SOURCE),
+        facts(interpreter=None),
+        [
+            (
+                REFUSE,
+                "LockMissing",
+                "nothing says what the code of the source needs: no lock and no Python version",
+                "spec.environment",
+                'write dependencies (a hash-pinned lock), or python: "3.11" if the standard library is enough',
+            )
+        ],
+    ),
     ("no code needs no lock", experiment(), facts(), [(PASS, "the bare interpreter, Python 3.11")]),
     (
         "no code, no interpreter here",
@@ -149,6 +169,26 @@ GOOD_LOCK = LockFacts("requirements.lock", found=True, sha256=sha("d"), packages
                 REFUSE,
                 "DependencyManifestMissing",
                 "'requirements.lock' is not in the source: no such file",
+                MANIFEST,
+                "commit requirements.lock, relative to source.git.path",
+            )
+        ],
+    ),
+    (
+        "a lock that was read is judged although the commit is gone now",
+        LOCKED,
+        facts(LOCKED, git=git(exists=False)),
+        [(PASS, "3 package(s), all pinned by hash")],
+    ),
+    (
+        "not in the commit, no more is known",
+        LOCKED,
+        facts(LOCKED, lock=replace(GOOD_LOCK, found=False)),
+        [
+            (
+                REFUSE,
+                "DependencyManifestMissing",
+                "'requirements.lock' is not in the source",
                 MANIFEST,
                 "commit requirements.lock, relative to source.git.path",
             )

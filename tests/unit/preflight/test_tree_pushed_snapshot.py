@@ -35,6 +35,11 @@ def test_tree(experiment, facts, expected):
     assert judged(tree, experiment, facts) == expected
 
 
+def test_three_files_are_all_named():
+    [(_, _, message, *_)] = judged(tree, GIT, facts(git=git(dirty=("a", "b", "c"))))
+    assert message == "3 file(s) differ from commit c0ffee012345: a, b, c"
+
+
 @cases(
     ("no source", experiment(), facts(), [(PASS, "no git source")]),
     ("pushed", GIT, facts(GIT), [(PASS, "commit c0ffee012345 is pushed")]),
