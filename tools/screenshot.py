@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tools.demo import ROOT, SPEC, Stage
+from tools.demo import NAME, ROOT, SPEC, Stage
 
 TARGET = ROOT / "docs" / "demo.svg"
-COLUMNS = 110
+COLUMNS = 132
 ERASE_LINE = "\r\x1b[K"
 
 
@@ -65,7 +65,7 @@ def picture(folder: Path) -> str:
     stage = Stage(folder)
     stage.fresh_repository()
     for command in (
-        ("git", "init", "--quiet"),
+        ("git", "init", "--quiet", "-b", "main"),
         ("ml", "init", "."),
         ("git", "add", "--all"),
         ("git", "commit", "-qm", "Begin"),
@@ -86,7 +86,14 @@ def shape(drawn: str) -> list[str]:
     lines = [
         html.unescape(text).replace("\xa0", " ").strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
     ]
-    return [re.sub(r"\S*[0-9]\S*", "#", re.sub(r"\s+", " ", line)) for line in lines if line]
+    varying = (rf"{NAME}-\w{{8}}", r"(?<=fits on )\S+", r"\S*[0-9]\S*", r"\s+")
+    return [_replace(varying, line) for line in lines if line]
+
+
+def _replace(varying: tuple[str, ...], line: str) -> str:
+    for pattern in varying:
+        line = re.sub(pattern, " " if pattern == r"\s+" else "#", line)
+    return line
 
 
 if __name__ == "__main__":
