@@ -19,6 +19,8 @@ from controller.sources import writers
 MAX_FILE_BYTES = 4 * 2**20
 SETTLE_SECONDS = 2.0
 """A file that a program has open for writing is left alone until nothing was written for this long."""
+QUIET_SECONDS = 0.2
+"""The same where writers cannot be seen (no leases on this file system, or another user's file)."""
 GRANULARITY_NS = 20_000_000
 """The kernel stamps files with a clock that ticks every 4 to 10 ms."""
 COARSE_NS = 2_000_000_000
@@ -195,8 +197,11 @@ def _unopened(path: str, error: OSError) -> UnusableFileError:
 
 
 def _being_written(descriptor: int, status: os.stat_result, now_ns: int) -> bool:
-    age = (now_ns - status.st_mtime_ns) / 1e9
-    return abs(age) < SETTLE_SECONDS and writers.has_writer(descriptor)
+    age = abs(now_ns - status.st_mtime_ns) / 1e9
+    if age >= SETTLE_SECONDS:
+        return False
+    found = writers.probe(descriptor)
+    return found is writers.Hold.BUSY or (found is writers.Hold.UNSUPPORTED and age < QUIET_SECONDS)
 
 
 def read_all(descriptor: int) -> bytes:

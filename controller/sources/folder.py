@@ -201,7 +201,9 @@ class FolderSource(Source):
                 self._drop(path, look)
 
     def _look_at(self, path: str, look: _Look) -> None:
-        if (self.root / path).is_dir() and not (self.root / path).is_symlink():
+        if not self._is_direct(path):
+            self._drop(path, look)
+        elif (self.root / path).is_dir() and not (self.root / path).is_symlink():
             self._look_below(path, look)
         elif is_spec_path(path):
             try:
@@ -211,6 +213,12 @@ class FolderSource(Source):
         elif path:  # perhaps a folder that is gone
             for lost in [known for known in self._index.records if known.startswith(path + "/")]:
                 self._look_at(lost, look)
+
+    def _is_direct(self, path: str) -> bool:
+        """Beneath the root, with no symlinked folder on the way (a scan follows none either)."""
+        if path.startswith("/") or ".." in path.split("/"):
+            return False
+        return (self.root / path).parent.resolve() == self.root.resolve() / Path(path).parent
 
     def _look_below(self, folder: str, look: _Look) -> None:
         if any(part.startswith(".") for part in folder.split("/")):

@@ -43,12 +43,12 @@ def release(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
-def has_writer(descriptor: int) -> bool:
-    """True when some program has the file open for writing; False also where that cannot be found out."""
+def probe(descriptor: int) -> Hold:
+    """Could a lease be had now? HELD means that nobody has the file open for writing; none is kept."""
     found = hold(descriptor)
     if found is Hold.HELD:
         release(descriptor)
-    return found is Hold.BUSY
+    return found
 
 
 class FolderLease:
