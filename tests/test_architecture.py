@@ -24,7 +24,6 @@ VENDORS = {
     "click": ("entrypoints",),
     "cryptography": ("identity", "trust"),
     "docker": ("runtimes",),
-    "git": ("inputs",),
     "jsonschema": ("api",),
     "kopf": ("entrypoints",),
     "lightkube": ("runtimes", "sources"),
@@ -98,6 +97,12 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.lineno, node.module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        }:
+            yield from ((node.lineno, name.value) for name in node.args if isinstance(name, ast.Constant))
 
 
 def foreign_imports(room: str, source: str) -> list[str]:
@@ -219,6 +224,7 @@ BROKEN = [
     (lambda source: foreign_imports("plan", source), "import docker\n"),
     (lambda source: foreign_imports("runtimes", source), "from sqlite_utils import Database\n"),
     (lambda source: foreign_imports("api", source), "import some_new_library\n"),
+    (lambda source: foreign_imports("plan", source), "import importlib\nimportlib.import_module('docker')\n"),
     (impurities, "import os.path\n"),
     (impurities, "from subprocess import run\n"),
     (impurities, "import datetime\nx = datetime.datetime.now()\n"),
