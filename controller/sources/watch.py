@@ -163,6 +163,7 @@ class _Inotify:
         self.failed = ""
         self._root = root
         self._told = watch
+        self._id = cast("CallbackId", id(self))
         self._our_moves: set[int] = set()
         self._folders: dict[WatchDescriptor, str] = {}
         changes = In.IN_CLOSE_WRITE | In.IN_MOVE | In.IN_CREATE | In.IN_DELETE | In.IN_ATTRIB
@@ -199,7 +200,7 @@ class _Inotify:
     def _watch(self, folder: str) -> None:
         path = os.fsencode(self._root / folder)
         try:
-            watch = self._descriptor.add_callback(path, self._mask, self, cast("CallbackId", id(self)))
+            watch = self._descriptor.add_callback(path, self._mask, self, self._id)
         except FileNotFoundError:
             if folder == "":
                 raise
@@ -248,15 +249,24 @@ class _Inotify:
 
     def on_queue_overflow(self) -> None:
         """The kernel dropped events: anything may have happened, new folders included."""
+        self._unwatch_below("")
         self._rewatch("")
         self._told.hint(EVERYTHING)
 
     def _on_folder(self, folder: str, mask: int) -> None:
+        self._unwatch_below(folder)
         if mask & self._come:
             self._rewatch(folder)  # before the look, so that nothing falls between
             self._told.hint(folder)
         elif mask & self._gone:
             self._told.hint(EVERYTHING)
+
+    def _unwatch_below(self, folder: str) -> None:
+        """A folder that was moved keeps its watch, which would speak of the old path."""
+        stale = [wd for wd, known in self._folders.items() if f"{known}/".startswith(f"{folder}/" if folder else "")]
+        self._descriptor.remove_callbacks([(wd, self._id) for wd in stale])
+        for wd in stale:
+            del self._folders[wd]
 
     def _rewatch(self, folder: str) -> None:
         try:
