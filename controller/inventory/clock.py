@@ -1,8 +1,8 @@
 """The clock of this machine.
 
 Promises: `now` is wall time in UTC; `monotonic` goes on while the machine sleeps and is the same for every process of
-one boot (CLOCK_BOOTTIME), so that a lease can be compared between processes.
-Does not: survive a reboot (compare boot ids).
+one boot (CLOCK_BOOTTIME), so that a lease can be compared between processes. Does not: survive a reboot (compare boot
+ids).
 """
 
 import time

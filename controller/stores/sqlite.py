@@ -185,6 +185,15 @@ class SqliteStore(Store):
         with explained(self.path, self._busy_timeout):
             self._commits.flush()
 
+    def check(self) -> None:
+        """Read every page once, however large the store is.
+
+        Raises:
+            StoreUnusableError: StoreCorrupt.
+        """
+        with explained(self.path, self._busy_timeout):
+            sqlite_open.check(self._connection(), self.path)
+
     def backup(self, target: Path) -> None:
         """A whole, consistent copy of the store, replaced atomically at `target`.
 

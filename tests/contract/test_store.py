@@ -104,12 +104,28 @@ def test_the_last_status_is_remembered(world: World) -> None:
     assert row.status == status
 
 
+def test_what_is_no_json_is_refused(world: World) -> None:
+    run = world.begun()
+    for bad in (float("nan"), float("inf"), object()):
+        for write in (
+            lambda bad=bad: world.store.save_status(KEY, {"x": bad}),
+            lambda bad=bad: world.store.begin_run(replace(run, run_id="new", launch={"x": bad}), "process"),
+            lambda bad=bad: world.store.advance(run.run_id, 1, AttemptState.CREATED, data={"x": bad}),
+            lambda bad=bad: world.store.finish_run(run.run_id, "failed", LATER, {"x": bad}),
+        ):
+            with pytest.raises((TypeError, ValueError)):
+                write()
+    assert world.store.run("new") is None
+    assert world.store.run(run.run_id) == run
+    assert world.store.attempts(run.run_id)[0].state is AttemptState.INTENDED
+
+
 def test_a_run_begins_once_with_its_first_attempt(world: World) -> None:
     run = world.run()
     attempt = world.store.begin_run(run, "process")
     assert (attempt.run_id, attempt.number, attempt.state) == (run.run_id, 1, AttemptState.INTENDED)
     assert (attempt.created_at, attempt.runtime) == (run.created_at, "process")
-    assert world.store.begin_run(replace(run, plan=b"other"), "docker") == attempt
+    assert world.store.begin_run(replace(run, plan=b"other", uid="nobody"), "docker") == attempt
     assert world.peer().run(run.run_id) == run
     assert list(world.peer().attempts(run.run_id)) == [attempt]
 

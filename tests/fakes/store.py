@@ -4,6 +4,7 @@
 same memory, as another process would open it.
 """
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,12 @@ class _Memory:
     leases: dict[str, Lease] = field(default_factory=dict)
     writes: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+def _json(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy, as it would come back from disk; ValueError or TypeError for what is no JSON."""
+    copy: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
+    return copy
 
 
 class FakeStore(Store):
@@ -87,18 +94,20 @@ class FakeStore(Store):
 
     def save_status(self, key: Key, status: Mapping[str, Any]) -> None:
         memory = self._open()
+        status = _json(status)
         if key not in memory.experiments:
             raise LookupError(f"no experiment {key}")
         if memory.experiments[key].status != status:
             self._write()
-            memory.experiments[key] = replace(memory.experiments[key], status=dict(status))
+            memory.experiments[key] = replace(memory.experiments[key], status=status)
 
     def begin_run(self, run: RunRow, runtime: str) -> AttemptRow:
         memory = self._open()
         self._write()
-        if run.uid not in {row.uid for row in memory.experiments.values()}:
-            raise LookupError(f"no experiment has the uid {run.uid}")
+        run = replace(run, launch=_json(run.launch))
         if run.run_id not in memory.runs:
+            if run.uid not in {row.uid for row in memory.experiments.values()}:
+                raise LookupError(f"no experiment has the uid {run.uid}")
             memory.runs[run.run_id] = replace(run, state="active", cancel_requested=False, ended_at=None, result={})
             memory.attempts[run.run_id] = [
                 AttemptRow(run.run_id, 1, AttemptState.INTENDED, run.created_at, runtime=runtime)
@@ -130,7 +139,7 @@ class FakeStore(Store):
             raise LookupError(f"run {run_id} has no attempt {number}")
         row = rows[number - 1]
         if memory.runs[run_id].state == "active" and ORDER.index(state) > ORDER.index(row.state):
-            data = {**row.data, **values.pop("data", {})}
+            data = _json({**row.data, **values.pop("data", {})})
             row = rows[number - 1] = replace(row, state=state, data=data, **values)
         return row
 
@@ -138,10 +147,11 @@ class FakeStore(Store):
         memory = self._open()
         if state not in OVER:
             raise ValueError(f"{state!r} is no end of a run")
+        result = _json(result)
         self._write()
         rows = self._attempts(run_id)
         if memory.runs[run_id].state == "active":
-            memory.runs[run_id] = replace(memory.runs[run_id], state=state, ended_at=ended_at, result=dict(result))
+            memory.runs[run_id] = replace(memory.runs[run_id], state=state, ended_at=ended_at, result=result)
             rows[:] = [replace(row, state=AttemptState.RECORDED) for row in rows]
 
     def run(self, run_id: str) -> RunRow | None:

@@ -10,6 +10,7 @@ import pytest
 
 from controller.ports.source import Key
 from controller.ports.store import StoreBusyError, StoreUnusableError
+from controller.stores import sqlite_open
 from controller.stores.sqlite import SqliteStore
 from tests.fakes.clock import FakeClock
 
@@ -126,6 +127,18 @@ def test_a_damaged_store_is_refused_with_the_way_out(path: Path, damage: Callabl
     assert str(path) in str(caught.value)
     assert "backups" in str(caught.value)
     assert path.read_bytes() == damaged
+
+
+def test_damage_in_a_large_store_is_refused_when_it_is_met(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'experiments'").fetchone()[0]
+    data = path.read_bytes()
+    path.write_bytes(data[: (page - 1) * 4096] + b"\xff" * 4096 + data[page * 4096 :])
+    monkeypatch.setattr(sqlite_open, "CHECKED_BYTES", 0)
+    store = opened(path)
+    for use in (store.check, store.experiments, lambda: store.observe(KEY, "sha256:2", "a.yaml")):
+        with pytest.raises(StoreUnusableError, match="is damaged"):
+            use()
 
 
 def test_a_log_without_its_database_is_not_thrown_away(path: Path) -> None:
