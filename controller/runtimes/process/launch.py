@@ -147,7 +147,7 @@ def _through_namespaces(launch: Launch) -> None:
     os.close(lifeline)
     namespaces.build_root(launch.operations)
     namespaces.confine(launch.seccomp)
-    namespaces.hide_memory()
+    namespaces.hide()
     os.chdir(launch.cwd)
     program = os.fork()
     if program:

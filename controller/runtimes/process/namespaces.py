@@ -171,8 +171,10 @@ def _mount_point(source: str, place: str) -> None:
             _touch(place)
 
 
-def hide_memory() -> None:
-    """Nobody but root reads this process through /proc."""
+def hide() -> None:
+    """Nobody but root reads this process through /proc, and its arguments (paths of the host) are gone from there."""
+    begin, end = (int(field) for field in open("/proc/self/stat").read().rpartition(")")[2].split()[45:47])  # noqa: SIM115  # as in confine
+    ctypes.memset(begin, 0, end - begin)
     _check(_prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0)), "dumpable")
 
 

@@ -131,8 +131,8 @@ class Attempt:
                 self.poller.unregister(fd)
             elif fd == self.facts_pipe:
                 self.read_facts()
-        self.check_requests()
         self.sample()
+        self.check_requests()
         self.reap()
 
     def read_facts(self) -> None:
@@ -173,10 +173,12 @@ class Attempt:
         deadline = self.limits["deadline"]
         if deadline is not None and now - self.began > deadline:
             self.end("DeadlineExceeded", f"still running after {deadline:g} s", self.limits["grace"])
-        if self.kill_at is not None and not self.told:
-            self.told = self.signal_programs(signal.SIGTERM)
-        if self.kill_at is not None and now >= self.kill_at:
+        if self.kill_at is None:
+            return
+        if time.monotonic() >= self.kill_at:
             self.kill()
+        elif not self.told:
+            self.told = self.signal_programs(signal.SIGTERM)
 
     def check_stop_file(self) -> None:
         """Obey the newest request to stop; a later one can only shorten the grace."""
