@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.facts.facts import LockFacts
+from controller.facts.facts import LockFacts, SnapshotFacts
 from controller.preflight import dependencies, environment, interpreter
 from tests.builders import experiment, facts, git, sha
 from tests.builders import interpreter as python
@@ -261,6 +261,25 @@ GOOD_LOCK = LockFacts("requirements.lock", found=True, sha256=sha("d"), packages
 )
 def test_dependencies(experiment, facts, expected):
     assert judged(dependencies, experiment, facts) == expected
+
+
+SNAPSHOT = experiment(source={"snapshot": sha()}, environment={"dependencies": LOCK})
+
+
+@pytest.mark.parametrize(
+    ("spec", "changed", "reason"),
+    [
+        (LOCKED, {"git": None}, "SourceNotReady"),
+        (LOCKED, {"git": git(found=False)}, "SourceNotReady"),
+        (LOCKED, {}, "DependencyManifestMissing"),
+        (SNAPSHOT, {}, "DependencyManifestMissing"),
+        (SNAPSHOT, {"snapshot": SnapshotFacts(sha(), found=False, verified=True)}, "SourceNotReady"),
+        (SNAPSHOT, {"snapshot": SnapshotFacts(sha(), found=True)}, "SourceNotReady"),
+    ],
+)
+def test_a_lock_is_missing_only_from_a_source_that_is_there(spec, changed, reason):
+    [found] = judged(dependencies, spec, facts(spec, **{"lock": None, **changed}))
+    assert found[1] == reason
 
 
 @cases(

@@ -29,6 +29,7 @@ def test_distinct_names_pass():
         (datasets(None, "/data/x/y", "/data/x-y"), [PASS]),
         (datasets("/data/b", None), [("MountOverlap", "spec.datasets[1].mountPath")]),
         (datasets("/data/x", "/data/x/y"), [("MountOverlap", "spec.datasets[1].mountPath")]),
+        (datasets("/data/x/y", "/data/x"), [("MountOverlap", "spec.datasets[1].mountPath")]),
         (datasets("/data", "/data/x"), [("MountOverlap", "spec.datasets[1].mountPath")]),
         (datasets("/workspace/data"), [("MountReserved", "spec.datasets[0].mountPath")]),
         (datasets("/results/x"), [("MountReserved", "spec.datasets[0].mountPath")]),
@@ -62,6 +63,8 @@ def test_paths(spec, expected):
 def test_a_fix_names_the_plain_path():
     [(*_, fix)] = judged(paths, experiment(outputs=[{"name": "m", "path": "./a//b"}]))
     assert fix == "write path: a/b"
+    [(*_, fix)] = judged(paths, experiment(outputs=[{"name": "m", "path": "."}]))
+    assert fix == "write path: m"
 
 
 SECRET = experiment(secrets=[{"name": "wandb", "env": "K"}])

@@ -13,6 +13,7 @@ SNAPSHOT = experiment(source={"snapshot": sha("b")})
 
 @cases(
     ("no source", experiment(), facts(), [(PASS, "no git source")]),
+    ("a snapshot has no tree", SNAPSHOT, facts(git=git(dirty=("a",))), [(PASS, "no git source")]),
     ("clean", GIT, facts(GIT), [(PASS, "the work tree equals the commit")]),
     ("no commit", GIT, facts(git=git(exists=False)), [(PASS, "no commit to compare with")]),
     ("no repository", GIT, facts(git=None), [(PASS, "no commit to compare with")]),
@@ -42,6 +43,7 @@ def test_three_files_are_all_named():
 
 @cases(
     ("no source", experiment(), facts(), [(PASS, "no git source")]),
+    ("a snapshot has nothing to push", SNAPSHOT, facts(git=git(pushed=False)), [(PASS, "no git source")]),
     ("pushed", GIT, facts(GIT), [(PASS, "commit c0ffee012345 is pushed")]),
     ("no remote", GIT, facts(git=git(has_remote=False, pushed=False)), [(PASS, "the repository has no remote")]),
     ("no commit", GIT, facts(git=git(exists=False, pushed=False)), [(PASS, "no commit to push")]),
