@@ -53,8 +53,23 @@ def _meant(word: str, choices: list[str]) -> str:
 
 # --- references ------------------------------------------------------------------------------------------------------
 
-REFERENCE = re.compile(r"\$\$\(|\$\(([^()]*)(\)?)")
-"""`$$(` is a literal `$(`; `$(name)` is a reference; group 2 is empty when it is not closed."""
+_OPENING = re.compile(r"(\$+)\(")
+
+
+def references(text: str) -> Iterator[tuple[str, bool]]:
+    """(name, whether it is closed) of each `$(name)`.
+
+    The grammar is that of plan/substitute, which gives the forms their values: `$$(` is a literal `$(`.
+    """
+    at = 0
+    while (opening := _OPENING.search(text, at)) is not None:
+        at = opening.end()
+        if len(opening.group(1)) % 2:
+            end = text.find(")", at)
+            yield (text[at:] if end < 0 else text[at:end]), end >= 0
+            at = len(text) if end < 0 else end + 1
+
+
 _UNCLOSED = ("$( is not closed", "close it with ), or write $$( for a literal $(")
 PLAIN_REFERENCES = ("seed", "workspace", "results", "checkpoints")
 
@@ -95,10 +110,7 @@ def _referring(spec: Values) -> Iterator[tuple[tuple[Step, ...], str]]:
 
 def _references(spec: Values) -> Iterator[Finding]:
     for steps, text in _referring(spec):
-        for found in REFERENCE.finditer(text):
-            name, closed = found.groups()
-            if name is None:
-                continue
+        for name, closed in references(text):
             wrong = _reference(name, spec) if closed else _UNCLOSED
             if wrong:
                 yield Finding(steps, "UnknownReference", *wrong)

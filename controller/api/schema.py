@@ -1,7 +1,8 @@
 """JSON Schemas and CustomResourceDefinitions, generated from the models.
 
-Promises: `files()` is everything that schemas/ and crds/ must hold, by path, byte for byte the same on every machine; the CRDs
-are structural (no references, no unions, every node typed). Does not: write files (entrypoints/generate.py does).
+Promises: `files()` is everything that schemas/ and crds/ must hold, by path, byte for byte the same on every machine;
+the CRDs are structural (no references, no unions, every node typed). Does not: write files (entrypoints/generate.py
+does).
 """
 
 import json
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from controller.api.base import API_VERSION, NAME_PATTERN
 from controller.api.documents import KINDS
+from controller.api.manifest import manifest_schema
 from controller.api.status import ExperimentStatus
 from controller.api.yaml_writer import lines
 
@@ -54,15 +56,26 @@ def _untitled(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     return {
-        key: {name: _untitled(child) for name, child in value.items()} if key in {"properties", "$defs"} else _untitled(value)
+        key: {name: _untitled(child) for name, child in value.items()}
+        if key in {"properties", "$defs"}
+        else _untitled(value)
         for key, value in schema.items()
         if key != "title"
     }
 
 
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """File name -> JSON Schema, for everything that users write and for the run manifest."""
+    kinds = {f"{kind.lower()}.schema.json": json_schema(model, kind.lower()) for kind, model in KINDS.items()}
+    return {**kinds, "fetchml.schema.json": any_kind(), "run_manifest.schema.json": manifest_schema()}
+
+
 def any_kind() -> dict[str, Any]:
     """One schema for a folder of specs: whichever kind the document says."""
-    branches = [{"if": {"properties": {"kind": {"const": kind}}}, "then": {"$ref": f"{kind.lower()}.schema.json"}} for kind in KINDS]
+    branches = [
+        {"if": {"properties": {"kind": {"const": kind}}}, "then": {"$ref": f"{kind.lower()}.schema.json"}}
+        for kind in KINDS
+    ]
     return {
         "$schema": DIALECT,
         "$id": f"{_BASE}/fetchml.schema.json",
@@ -76,14 +89,16 @@ def any_kind() -> dict[str, Any]:
 
 # --- CustomResourceDefinitions ---------------------------------------------------------------------------------------
 
-_KEPT = frozenset(
-    "type description enum pattern minLength maxLength minimum maximum minItems maxItems default required".split()
-)
+_KEPT = {
+    *("type", "description", "enum", "pattern", "default", "required"),
+    *("minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems"),
+}
 _ANYTHING: dict[str, Any] = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def structural(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON Schema as the structural schema that Kubernetes demands; null becomes nullable, references are written out."""
+    """A JSON Schema as the structural schema that Kubernetes demands; null becomes nullable, references are written
+    out."""
     if "$ref" in schema:
         target = definitions[schema["$ref"].rpartition("/")[2]]
         if not {"type", "enum", "const", "anyOf", "properties"} & set(target):
@@ -177,8 +192,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 def files() -> dict[str, bytes]:
     """Path from the repository's root -> bytes, for every generated schema and CRD."""
-    generated = {f"schemas/{kind.lower()}.schema.json": _json(json_schema(model, kind.lower())) for kind, model in KINDS.items()}
-    generated["schemas/fetchml.schema.json"] = _json(any_kind())
+    generated = {f"schemas/{name}": _json(schema) for name, schema in json_schemas().items()}
     for kind in KINDS:
         text = _HEADER + "".join(f"{line}\n" for line in lines(crd(kind)))
         generated[f"crds/{_NAMES[kind][0]}.{GROUP}.yaml"] = text.encode()
