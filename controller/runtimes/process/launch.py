@@ -10,9 +10,8 @@ import errno
 import os
 import resource
 import select
-import signal
 
-from controller.runtimes.process import bubblewrap, namespaces
+from controller.runtimes.process import bubblewrap, namespaces, signals
 
 _NOT_FOUND, _NOT_EXECUTABLE = 127, 126
 
@@ -72,8 +71,8 @@ def _child(launch: Launch, output: int, facts: int, supervisor: int, spread: int
     os.setsid()
     _descriptors(output, facts)
     _limits(launch, spread)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
+    for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ):
+        signals.signal(number, signals.SIG_DFL)
     {"bwrap": _through_bubblewrap, "unshare": _through_namespaces, "none": _plainly}[launch.launcher](launch)
 
 

@@ -6,6 +6,8 @@ Does not: raise when a process vanishes while it is looked at. Imported by the s
 
 import os
 
+from controller.runtimes.process import signals
+
 Identity = tuple[int, int, str]
 """pid, start time in clock ticks since boot, boot id."""
 
@@ -92,8 +94,6 @@ def signal_process(pid: int, number: int, still: "object" = None) -> bool:
 
     `still` is called after the process is pinned and must say that it is the one that was meant.
     """
-    import signal
-
     try:
         fd = os.pidfd_open(pid)
     except OSError:
@@ -101,7 +101,7 @@ def signal_process(pid: int, number: int, still: "object" = None) -> bool:
     try:
         if callable(still) and not still():
             return False
-        signal.pidfd_send_signal(fd, number)
+        signals.pidfd_send_signal(fd, number)
     except OSError:
         return False
     else:

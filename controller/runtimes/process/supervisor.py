@@ -9,11 +9,10 @@ every import delays the user's first instruction; json is imported once the run 
 import marshal
 import os
 import select
-import signal
 import sys
 import time
 
-from controller.runtimes.process import bubblewrap, launch, namespaces, observed, procfs, records
+from controller.runtimes.process import bubblewrap, launch, namespaces, observed, procfs, records, signals
 from controller.runtimes.process.capture import Log
 
 MARK = "fetchml-supervisor"
@@ -99,9 +98,9 @@ class Attempt:
 
     def supervise(self) -> None:
         """From the claim to exit.json."""
-        signal.signal(signal.SIGTERM, self._on_sigterm)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.signal(signals.SIGTERM, self._on_sigterm)
+        signals.signal(signals.SIGINT, signals.SIG_IGN)
+        signals.signal(signals.SIGHUP, signals.SIG_IGN)
         namespaces.become_subreaper()
         self.check_stop_file()
         if not self.reason:
@@ -178,7 +177,7 @@ class Attempt:
         if time.monotonic() >= self.kill_at:
             self.kill()
         elif not self.told:
-            self.told = self.signal_programs(signal.SIGTERM)
+            self.told = self.signal_programs(signals.SIGTERM)
 
     def check_stop_file(self) -> None:
         """Obey the newest request to stop; a later one can only shorten the grace."""
@@ -277,7 +276,7 @@ class Attempt:
     def kill(self) -> None:
         """SIGKILL for every process of the run."""
         for pid in self.tree.update(fresh=True):
-            procfs.signal_process(pid, signal.SIGKILL)
+            procfs.signal_process(pid, signals.SIGKILL)
 
     def kill_everything(self) -> None:
         """Until there is no child left, orphans included; the log is drained meanwhile."""
