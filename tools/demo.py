@@ -83,12 +83,12 @@ def _say(text: str) -> None:
 
 def allow_what_this_host_can_do(stage: Stage) -> None:
     """Where the host isolates nothing, the strict default (L1) is refused: lower it in the spec, and say so."""
-    trust = stage.ask("ml", "explain", SPEC, "-o", "json")["trust"]
-    if not any(cap["reason"] == "RunCanForge" for cap in trust["caps"]):
+    caps = stage.ask("ml", "explain", SPEC, "-o", "json")["trust"]["caps"]
+    why = [cap["message"] for cap in caps if cap["reason"] == "RunCanForge"]
+    if not why:
         return
     _say("This host cannot isolate a run, so the default (trust level L1 at least) would refuse it:")
-    for cap in trust["caps"]:
-        print(f"  {cap['reason']}: {cap['message']}")
+    print(f"  RunCanForge: {why[0]}")
     print(f"The demo lowers it in {SPEC}: minTrustLevel: L0", flush=True)
     path = stage.repo / SPEC
     path.write_text(path.read_text().replace("reproducibility: {", "reproducibility: {minTrustLevel: L0, "))
