@@ -21,6 +21,7 @@ def test_each_part_of_the_identity_counts():
 def test_names_and_labels():
     run = run_id("x" * 40, "u", sha())
     assert len(attempt_name(run, 99999)) == 63
+    assert attempt_name("d-abcdefgh", 1) == "fetchml-d-abcdefgh-1"
     assert attempt_name("d-abcdefgh", 2) == "fetchml-d-abcdefgh-2"
     assert labels("s1", "d-abcdefgh", 2, sha("a")) == {
         "fetchml.dev/store": "s1",

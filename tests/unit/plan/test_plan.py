@@ -72,6 +72,12 @@ def test_snapshot_and_gpu():
     assert content["resources"]["gpu"] == {"count": 2, "vendor": "nvidia", "model": "a100", "memoryBytes": 40 * 2**30}
 
 
+def test_a_stated_mount_path_is_kept():
+    row = {"name": "d", "uri": "file:d", "sha256": sha("e"), "mountPath": "/data/other"}
+    kept = {"name": "d", "sha256": sha("e"), "mountPath": "/data/other"}
+    assert plan(experiment(datasets=[row])).content["datasets"] == [kept]
+
+
 def test_null_parameters_stay():
     assert plan(experiment(parameters={"x": None, "y": {"z": None}})).content["parameters"] == {
         "x": None,
