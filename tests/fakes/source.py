@@ -9,7 +9,9 @@ from controller.ports.clock import Clock
 from controller.ports.source import Change, Key, Source, StatusWriteError
 
 CONFIRM_SECONDS = 2.0
-Snapshot = dict[Key, tuple[tuple[str, bytes], ...]]
+Place = tuple[str, bytes, bool]
+"""Path, user part, and whether it is only remembered because the file is invalid now."""
+Snapshot = dict[Key, tuple[Place, ...]]
 
 
 def key_of(document: Document) -> Key:
@@ -32,9 +34,7 @@ class FakeSource(Source):
         self._seen: Snapshot = {}
         self._had: dict[str, frozenset[Key]] = {}
         self._problems: dict[str, tuple[Problem, ...]] = {}
-        self._missing: dict[Key, tuple[float, tuple[tuple[str, bytes], ...]]] = {
-            key: (clock.monotonic(), ()) for key in known
-        }
+        self._missing: dict[Key, tuple[float, tuple[Place, ...]]] = {key: (clock.monotonic(), ()) for key in known}
         self._stalled_at: int | None = None
         self._pruned: frozenset[Key] = frozenset()
 
@@ -64,13 +64,11 @@ class FakeSource(Source):
             self._missing[key] = (now, self._seen[key])
         for key in snapshot.keys() & self._missing.keys():
             del self._missing[key]
-        fixed = {key for path in self._problems.keys() - self._broken(loaded) for key in self._had.get(path, ())}
-        broken = {key for path in self._broken(loaded) - self._problems.keys() for key in self._had.get(path, ())}
         self._seen = snapshot
         self._problems = {path: found.problems for path, found in loaded.items() if found.problems}
         gone, stalled, after = self._deletions(now)
         return Change(
-            keys=frozenset((changed | fixed | broken) - self._missing.keys() | gone),
+            keys=frozenset(changed - self._missing.keys() | gone),
             invalid=self._problems,
             stalled="MassDeletion" if stalled else "",
             message=f"{len(self._missing)} specs are gone at once" if stalled else "",
@@ -121,25 +119,21 @@ class FakeSource(Source):
         for notify in list(self._notify):
             notify(frozenset({path}))
 
-    def _was(self, key: Key) -> tuple[tuple[str, bytes], ...] | None:
+    def _was(self, key: Key) -> tuple[Place, ...] | None:
         return self._missing[key][1] if key in self._missing else self._seen.get(key)
-
-    @staticmethod
-    def _broken(loaded: Mapping[str, Loaded]) -> set[str]:
-        return {path for path, found in loaded.items() if found.problems}
 
     def _snapshot(self, loaded: Mapping[str, Loaded]) -> Snapshot:
         """Places by key; a key that an invalid file had is still in it, as it was."""
-        places: dict[Key, list[tuple[str, bytes]]] = {}
+        places: dict[Key, list[Place]] = {}
         had = dict(self._had)
         for path, found in sorted(loaded.items()):
             present = frozenset(map(key_of, found.documents))
             for document in found.documents:
-                places.setdefault(key_of(document), []).append((path, document.user_part))
+                places.setdefault(key_of(document), []).append((path, document.user_part, False))
             held = had.get(path, frozenset()) - present if found.problems else frozenset()
             for key in held:
                 was = self._was(key) or ()
-                places.setdefault(key, []).extend(place for place in was if place[0] == path)
+                places.setdefault(key, []).extend((path, place[1], True) for place in was if place[0] == path)
             self._had[path] = present | held
         return {key: tuple(found) for key, found in places.items()}
 
