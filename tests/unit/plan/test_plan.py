@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -164,3 +165,11 @@ def test_other_bytes_are_no_plan(change):
     data = change(plan(full_experiment()).data)
     with pytest.raises(ValueError, match=r"."):
         load_plan(data)
+
+
+def test_the_plan_holds_what_was_found_not_what_was_hoped():
+    spec = full_experiment()
+    lock = replace(facts(spec).lock, sha256=sha("9"))
+    assert plan(spec, lock=lock).content["environment"]["dependencies"]["sha256"] == sha("9")
+    assert plan(spec, lock=None).content["environment"]["dependencies"]["sha256"] == sha("d")
+    assert "interpreter" not in plan(spec, interpreter=interpreter(found=False)).content["environment"]
