@@ -6,6 +6,7 @@ Does not: decide whether to launch, retry or finish (plan/decide.py does).
 """
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict
 
 from controller.plan.identity import attempt_name
@@ -54,13 +55,22 @@ def collect_attempt(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptRo
     files = run_files(ports.base, run.run_id)
     ports.runtime.remove(_name(run, attempt), files.folder)
     record = LaunchRecord(run.launch)
-    secrets = {secret.env: ports.inputs.secret_value(secret.name) for secret in record.spec.secrets}
+    secrets = _known_secrets(ports, record)
     collected = collect(ports.inputs, files, record, secrets, attempt.number)
     row = ports.store.advance(
         run.run_id, attempt.number, AttemptState.COLLECTED, data={**attempt.data, "collected": asdict(collected)}
     )
     discard_scratch(files, attempt.number)  # only now: a crash before the commit hashes the staged copies again
     return row
+
+
+def _known_secrets(ports: Ports, record: LaunchRecord) -> dict[str, str]:
+    """Values to look for in outputs; one that was withdrawn meanwhile cannot be looked for."""
+    known = {}
+    for secret in record.spec.secrets:
+        with suppress(LookupError):
+            known[secret.env] = ports.inputs.secret_value(secret.name)
+    return known
 
 
 def discard_scratch(files: RunFiles, number: int) -> None:

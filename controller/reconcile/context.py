@@ -78,6 +78,9 @@ class Work:
     problems: tuple[Problem, ...] = ()
     clash: tuple[str, ...] = ()
     row: ExperimentRow | None = None
+    evaluation: "Evaluation | None" = None
+    fresh: bool = False
+    """The evaluation was made in this pass, so a launch may rest on it."""
     facts: Facts | None = None
     plan: Plan | None = None
     preflight: Preflight | None = None

@@ -22,8 +22,10 @@ log = logging.getLogger(__name__)
 
 LEASE_NAME = "reconciler"
 LEASE_SECONDS = 15.0
-STALLED_AFTER = (5.0, 300.0)
-"""First and longest pause before a stalled key is looked at again, in case somebody changed something."""
+FIRST_PAUSE = 2.0
+WAITING_LONGEST = 30.0
+STALLED_LONGEST = 300.0
+"""Seconds: the first and the longest pauses before a key is looked at again, in case the world (or somebody) changed something."""
 
 Listener = Callable[[Key, Outcome, ExperimentStatus | None], None]
 
@@ -56,7 +58,8 @@ class Loop:
     _hinted: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _active: set[Key] = field(default_factory=set)
-    _stalls: dict[Key, int] = field(default_factory=dict)
+    _pauses: dict[Key, int] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
     _looked: threading.Event = field(default_factory=threading.Event)
     _fenced: FencedError | None = None
     queue: WorkQueue = field(init=False)
@@ -91,7 +94,8 @@ class Loop:
         stop_watching = ports.source.watch(self._notify)
         threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(self.workers)]
         threads.append(threading.Thread(target=self._renew, args=(lease,), name="lease", daemon=True))
-        threads.append(threading.Thread(target=self._wake, name="wake", daemon=True))
+        # Not joined: it only waits and adds keys to a queue that is closed by then.
+        threading.Thread(target=self._wake, name="wake", daemon=True).start()
         try:
             self._first_look()
             self._looked.set()
@@ -149,9 +153,20 @@ class Loop:
     def _absorb(self, change: Change) -> None:
         self.counters.parsed += change.parsed
         self.on_change(change)
+        self._tell(change)
         for key in change.keys:
-            self._stalls.pop(key, None)
+            self._pauses.pop(key, None)
             self._add(key)
+
+    def _tell(self, change: Change) -> None:
+        """Events for what belongs to no key: files that became invalid, deletions that are withheld."""
+        events = self.reconciler.ports.events
+        for file, problems in change.invalid.items():
+            if self._told.get(file) != str(problems[0]):
+                events.emit(file, "Warning", "InvalidSpec", str(problems[0]))
+        if change.stalled and self._told.get("") != change.stalled:
+            events.emit("source", "Warning", change.stalled, change.message)
+        self._told = {file: str(problems[0]) for file, problems in change.invalid.items()} | {"": change.stalled}
 
     def _add(self, key: Key) -> None:
         if key.kind == "Experiment" and (self.only is None or key in self.only):
@@ -197,12 +212,13 @@ class Loop:
         )
         ended = self._remember(self._active, key, running)
         self._leave_line(key, isinstance(outcome, Waiting) and outcome.reason == "WaitingForCapacity")
-        if isinstance(outcome, Waiting):
+        if isinstance(outcome, Stalled) or (isinstance(outcome, Waiting) and outcome.world):
+            count = self._pauses.get(key, 0)
+            self._pauses[key] = count + 1
+            longest = STALLED_LONGEST if isinstance(outcome, Stalled) else WAITING_LONGEST
+            self.queue.add_after(key, min(FIRST_PAUSE * 2**count, longest))
+        elif isinstance(outcome, Waiting):
             self.queue.add_after(key, outcome.after)
-        elif isinstance(outcome, Stalled):
-            count = self._stalls.get(key, 0)
-            self._stalls[key] = count + 1
-            self.queue.add_after(key, min(STALLED_AFTER[0] * 2**count, STALLED_AFTER[1]))
         if ended:
             self._serve_line()
 

@@ -18,6 +18,8 @@ class Waiting:
     after: float
     reason: str
     message: str = ""
+    world: bool = False
+    """Nothing of ours will end the wait, only the world: looked at again ever more rarely."""
 
 
 @dataclass(frozen=True, slots=True)

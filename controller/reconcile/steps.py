@@ -9,14 +9,15 @@ from dataclasses import asdict
 
 from controller.api.documents import Document
 from controller.api.problems import InvalidDocumentError
-from controller.plan.decide import Action, Desired, Kind, RunView, decide
 from controller.placement import Request, request_of
+from controller.plan.decide import Action, Desired, Kind, RunView, decide
 from controller.ports.store import AttemptRow, AttemptState, ExperimentRow, RunRow
 from controller.preflight.model import Verdict
 from controller.reconcile import attempt as attempts
 from controller.reconcile.context import Ports, Work
 from controller.reconcile.evaluate import Evaluation, desired_of, desired_of_run, evaluate_document, rerun_token, view
 from controller.reconcile.launch import launch_record
+from controller.reconcile.observe import experiment_of
 from controller.reconcile.outcome import Done, Outcome, Stalled, Waiting
 from controller.reconcile.place import try_place, world_of
 from controller.reconcile.record import finish
@@ -54,7 +55,7 @@ def retire(ports: Ports, work: Work) -> Outcome | None:
             if work.run
             else Waiting(2.0, "DeletionUnconfirmed", "the spec is missing; nothing is done until that is confirmed")
         )
-    outcome = _settle(ports, work, None)
+    outcome = _settle(ports, work)
     if isinstance(outcome, Done) and work.row and not work.row.deleted:
         ports.store.mark_deleted(work.key)
     return outcome
@@ -62,27 +63,24 @@ def retire(ports: Ports, work: Work) -> Outcome | None:
 
 def judge(ports: Ports, work: Work) -> Outcome | None:
     """Facts, plan and preflight of the document; remembered while a run is active, so that following it costs nothing."""
-    if work.document is None:
+    if work.document is None or work.row is None:
         return None
+    finished = None if work.run else _finished(ports, work)
+    if finished is not None:
+        work.run = finished
+        work.attempt = ports.store.attempts(finished.run_id)[-1]
+        return Done()
     remembered = ports.judged.get(work.key)
     if work.run and remembered and remembered.document.user_sha256 == work.document.user_sha256:
-        evaluation = remembered
+        _take(work, remembered)
     else:
-        evaluation = evaluate_document(ports, work.document, work.row)
-    work.facts, work.plan, work.preflight, work.ceiling = (
-        evaluation.facts,
-        evaluation.plan,
-        evaluation.preflight,
-        evaluation.ceiling,
-    )
-    ports.judged[work.key] = evaluation
+        _judge_afresh(ports, work, work.document)
     return None
 
 
 def act(ports: Ports, work: Work) -> Outcome | None:
     """Decide and do, until nothing more can be done now."""
-    evaluation = ports.judged.get(work.key) if work.document else None
-    outcome = _settle(ports, work, evaluation)
+    outcome = _settle(ports, work)
     if not (work.run and work.run.state == "active"):
         ports.judged.pop(work.key, None)
     return outcome
@@ -106,26 +104,55 @@ def _active(ports: Ports, work: Work) -> RunRow | None:
     return ports.store.run(active[0].run_id) if active else None
 
 
-def _desired(ports: Ports, work: Work, evaluation: Evaluation | None) -> Desired | None:
-    if evaluation is not None and work.row is not None:
-        return desired_of(evaluation, work.row.uid, work.row.spec_sha256)
+def _finished(ports: Ports, work: Work) -> RunRow | None:
+    """The finished run of this very spec and rerun token, where nothing outside the spec can make its plan another."""
+    assert work.row is not None  # noqa: S101  # judge looked
+    assert work.document is not None  # noqa: S101  # judge looked
+    experiment = experiment_of(work.document)
+    source = experiment.spec.source
+    if source is not None and source.git is not None and source.git.commit is None:
+        return None
+    newest = ports.store.runs(uid=work.row.uid, limit=1)
+    same = newest and newest[0].launch.get("spec_sha256") == work.row.spec_sha256
+    return newest[0] if same and newest[0].rerun == rerun_token(experiment) and newest[0].state != "active" else None
+
+
+def _judge_afresh(ports: Ports, work: Work, document: Document) -> None:
+    evaluation = evaluate_document(ports, document, work.row)
+    ports.judged[work.key] = evaluation
+    work.fresh = True
+    _take(work, evaluation)
+
+
+def _take(work: Work, evaluation: Evaluation) -> None:
+    work.evaluation = evaluation
+    work.facts, work.plan = evaluation.facts, evaluation.plan
+    work.preflight, work.ceiling = evaluation.preflight, evaluation.ceiling
+
+
+def _desired(ports: Ports, work: Work) -> Desired | None:
+    if work.evaluation is not None and work.row is not None:
+        return desired_of(work.evaluation, work.row.uid, work.row.spec_sha256)
     kept = work.problems or work.clash or work.foreign or work.key in ports.source.keys()
     return desired_of_run(work.run) if work.run and kept else None
 
 
-def _settle(ports: Ports, work: Work, evaluation: Evaluation | None) -> Outcome:
+def _settle(ports: Ports, work: Work) -> Outcome:
     """Apply decisions until one of them ends the pass."""
     if work.row is None:
         return Done()
     for _ in range(MAX_TRANSITIONS):
         _catch_up(ports, work)
-        action = decide(_desired(ports, work, evaluation), _views(ports, work))
-        outcome = _APPLY[action.kind](ports, work, action, evaluation)
+        action = decide(_desired(ports, work), _views(ports, work))
+        if action.kind is Kind.LAUNCH and work.document is not None and not work.fresh:
+            _judge_afresh(ports, work, work.document)  # what was remembered while a run was active may have moved
+            continue
+        outcome = _APPLY[action.kind](ports, work, action)
         if outcome is not None:
             _catch_up(ports, work)
             return outcome
     raise RuntimeError(
-        f"{work.key}: {MAX_TRANSITIONS} transitions in one pass; the last was {action.kind}: {action.reason}"
+        f"{work.key}: {MAX_TRANSITIONS} transitions in one pass; the last: {action.kind}, {action.reason}"
     )
 
 
@@ -146,16 +173,17 @@ def _views(ports: Ports, work: Work) -> tuple[RunView, ...]:
     return tuple(view(run, tuple(ports.store.attempts(run.run_id)) if run.state == "active" else ()) for run in runs)
 
 
-_Apply = Callable[[Ports, Work, Action, Evaluation | None], Outcome | None]
+_Apply = Callable[[Ports, Work, Action], Outcome | None]
 
 
-def _nothing(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _nothing(ports: Ports, work: Work, action: Action) -> Outcome | None:
     work.elsewhere = action.reason == "FinishedElsewhere"
     work.run = ports.store.run(action.run_id) if action.run_id else None
     return Done()
 
 
-def _launch(ports: Ports, work: Work, action: Action, evaluation: Evaluation | None) -> Outcome | None:
+def _launch(ports: Ports, work: Work, action: Action) -> Outcome | None:
+    evaluation = work.evaluation
     assert evaluation is not None  # noqa: S101  # only a judged spec is launched
     assert work.row is not None  # noqa: S101  # _settle looked
     objection = _objection(evaluation)
@@ -180,7 +208,7 @@ def _objection(evaluation: Evaluation) -> Outcome | None:
     worst = evaluation.preflight.objections[0]
     if worst.verdict is Verdict.REFUSE:
         return Stalled(worst.reason, worst.message)
-    return Waiting(5.0, worst.reason, worst.message)
+    return Waiting(2.0, worst.reason, worst.message, world=True)
 
 
 def _intent(row: ExperimentRow, request: Request, evaluation: Evaluation) -> RunRow:
@@ -205,18 +233,18 @@ def _now(work: Work) -> tuple[RunRow, AttemptRow]:
     return work.run, work.attempt
 
 
-def _follow(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _follow(ports: Ports, work: Work, action: Action) -> Outcome | None:
     outcome = attempts.follow(ports, *_now(work))
     return (
         Waiting(outcome.after, action.held, action.message) if action.held and isinstance(outcome, Waiting) else outcome
     )
 
 
-def _stop(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _stop(ports: Ports, work: Work, action: Action) -> Outcome | None:
     return attempts.stop(ports, *_now(work), action.reason)
 
 
-def _retry(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _retry(ports: Ports, work: Work, action: Action) -> Outcome | None:
     run, attempt = _now(work)
     ports.store.advance(run.run_id, attempt.number, AttemptState.RECORDED)
     work.attempt = ports.store.begin_attempt(run.run_id, ports.runtime.name)
@@ -224,13 +252,13 @@ def _retry(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | N
     return None
 
 
-def _finish(ports: Ports, work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _finish(ports: Ports, work: Work, action: Action) -> Outcome | None:
     run, _ = _now(work)
     finish(ports, run, action)
     return None
 
 
-def _hold(_ports: Ports, _work: Work, action: Action, _evaluation: Evaluation | None) -> Outcome | None:
+def _hold(_ports: Ports, _work: Work, action: Action) -> Outcome | None:
     return Stalled(action.reason, action.message)
 
 
