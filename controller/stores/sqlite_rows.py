@@ -20,11 +20,9 @@ RUN = (
 RUN_WHOLE = RUN.format(documents="plan, spec")
 RUN_LISTED = RUN.format(documents="x'', x''")
 
-_ATTEMPT_COLUMNS = "run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data"
-ATTEMPT = f"SELECT {_ATTEMPT_COLUMNS} FROM attempts"  # noqa: S608  # constants only
-ATTEMPT_AND_RUN_STATE = (
-    f"SELECT {_ATTEMPT_COLUMNS}, "  # noqa: S608  # constants only
-    "(SELECT state FROM runs WHERE runs.run_id = attempts.run_id) FROM attempts"
+ATTEMPT = (
+    "SELECT run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data "
+    "FROM attempts"
 )
 
 EVENTS = "SELECT at, subject, kind, reason, message FROM events WHERE ? IS NULL OR subject = ? ORDER BY id DESC LIMIT ?"

@@ -74,20 +74,16 @@ def attempt(run_id: str, number: int, connection: sqlite3.Connection) -> Attempt
     """One attempt as it is."""
     row = connection.execute(f"{sqlite_rows.ATTEMPT} WHERE run_id = ? AND number = ?", (run_id, number)).fetchone()
     if row is None:
-        raise _no_attempt(run_id, number)
+        raise LookupError(f"run {run_id} has no attempt {number}")
     return sqlite_rows.attempt(row)
 
 
 def advance(
     run_id: str, number: int, state: AttemptState, values: Mapping[str, Any], connection: sqlite3.Connection
 ) -> AttemptRow:
-    """Forward only, and only while the run is active; otherwise the attempt as it is."""
-    sql = f"{sqlite_rows.ATTEMPT_AND_RUN_STATE} WHERE run_id = ? AND number = ?"
-    *found, run_state = connection.execute(sql, (run_id, number)).fetchone() or (None,)
-    if run_state is None:
-        raise _no_attempt(run_id, number)
-    row = sqlite_rows.attempt(found)
-    if _RANK[state] <= _RANK[row.state] or run_state != "active":
+    """Forward only; otherwise the attempt as it is. (All attempts of a finished run are recorded, the last state.)"""
+    row = attempt(run_id, number, connection)
+    if _RANK[state] <= _RANK[row.state]:
         return row
     row = replace(row, state=state, **{**values, "data": {**row.data, **values.get("data", {})}})
     sqlite_rows.update_attempt(connection, row)
@@ -118,10 +114,6 @@ def insert_event(row: tuple[str, str, str, str, str], connection: sqlite3.Connec
     """One more event, and at most the newest KEEP_EVENTS in all."""
     cursor = connection.execute("INSERT INTO events (at, subject, kind, reason, message) VALUES (?, ?, ?, ?, ?)", row)
     connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - KEEP_EVENTS,))
-
-
-def _no_attempt(run_id: str, number: int) -> LookupError:
-    return LookupError(f"run {run_id} has no attempt {number}")
 
 
 def _newest(connection: sqlite3.Connection, run_id: str) -> AttemptRow:

@@ -1,11 +1,13 @@
 """A store of any earlier version comes up to date, whole or not at all, with a copy made first."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from controller.ports import durable
 from controller.ports.store import AttemptState, StoreError, StoreUnusableError
 from controller.stores import migrations, sqlite_read
 from controller.stores.sqlite import SqliteStore
@@ -94,6 +96,29 @@ def test_a_migration_copies_first_and_keeps_every_row(tmp_path: Path, monkeypatc
         SqliteStore(path, FakeClock())
     with pytest.raises(StoreUnusableError, match="upgrade fetchml"):
         sqlite_read.counts(path)
+
+
+def test_two_who_migrate_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.db"
+    make.restore(FIXTURES[-1].read_text(encoding="utf-8"), path)
+    steps: list[str] = []
+    second = threading.Thread(target=lambda: SqliteStore(path, FakeClock()).close())
+
+    def hook(when: str, name: str) -> None:
+        if when == "before":
+            steps.append(name)
+        if (when, name) == ("before", "store.migrate") and second.ident is None:
+            second.start()
+            second.join(0.5)  # without the lock it would be through by then
+
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, ("next", _note)))
+    durable.install_hook(hook)
+    try:
+        SqliteStore(path, FakeClock()).close()
+    finally:
+        durable.install_hook(None)
+        second.join()
+    assert steps == ["store.backup", "store.migrate"]
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
