@@ -61,9 +61,12 @@ def place_of(path: Path, settings: Settings) -> Place:
     return Place(root, base_path(root, settings))
 
 
+_NONCE = os.urandom(4).hex()
+
+
 def holder() -> str:
-    """Who we are in a lease."""
-    return f"{socket.gethostname()} pid {os.getpid()}"
+    """Who we are in a lease: for people, and unique to this process."""
+    return f"{socket.gethostname()} pid {os.getpid()} {_NONCE}"
 
 
 def open_store(place: Place) -> "SqliteStore":
