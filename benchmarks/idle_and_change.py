@@ -1,0 +1,243 @@
+"""A folder of 1,000, 10,000 and 100,000 specs: one change, an idle rescan, and memory.
+
+Promises: one process for each size, asked in turn, so that a busy machine disturbs all of them alike; medians and
+spread of at least ten rounds; counts (specs parsed, files read) beside the times. A change is measured from the moment
+the file is saved until its document is in the caller's hands (poll with the hint of the watcher, then get). The floor of
+a rescan is scandir and stat of the same files.
+Does not: measure what is decided about the document, or how fast the kernel tells of a save.
+"""
+
+import gc
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from controller.inventory.clock import SystemClock
+from controller.ports.source import Key
+from controller.sources import files
+from controller.sources.folder import FolderSource
+
+NAME = "idle_and_change"
+SIZES = (1_000, 10_000, 100_000)
+GOAL_CHANGE_SECONDS = 0.05
+GOAL_RATIO = 1.5
+GOAL_MEMORY = 50 * 2**20
+GOAL_IDLE_CPU = 0.01
+RESCAN_SECONDS = 60
+PER_FOLDER = 1_000
+_SPEC = """\
+apiVersion: fetchml.dev/v1alpha1
+kind: Experiment
+metadata: {{name: digits-{n}, labels: {{project: vision}}}}
+spec:
+  command: [python, train.py, --lr, $(params.lr)]
+  parameters: {{lr: 1e-3}}
+  seed: {seed}
+"""
+
+
+def _path(number: int) -> str:
+    return f"team-{number // PER_FOLDER:03d}/digits-{number:06d}.yaml"
+
+
+def _make(root: Path, size: int) -> None:
+    for number in range(size):
+        path = root / _path(number)
+        if number % PER_FOLDER == 0:
+            path.parent.mkdir()
+        path.write_text(_SPEC.format(n=number, seed=0))
+
+
+def _rss() -> int:
+    gc.collect()
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) * 1024
+
+
+class _Child:
+    """What runs in the process of one size."""
+
+    def __init__(self, root: Path, size: int) -> None:
+        self.root, self.size, self.reads, self.round = root, size, 0, 0
+        self.source = FolderSource(root, SystemClock())
+        read_all = files.read_all
+
+        def counted(descriptor: int) -> bytes:
+            self.reads += 1
+            return read_all(descriptor)
+
+        files.read_all = counted
+
+    def cold(self) -> dict[str, Any]:
+        """The first look; a second one reads again what was written within the tick of the first."""
+        seconds, change = _timed(self.source.poll)
+        self.source.poll()
+        return {"parsed": change.parsed, "seconds": seconds, "rss": _rss()}
+
+    def change(self) -> dict[str, Any]:
+        """Save one spec; poll with its path; get its document."""
+        self.round += 1
+        number = self.round * 37 % self.size
+        path, key = _path(number), Key("Experiment", "default", f"digits-{number}")
+        (self.root / path).write_text(_SPEC.format(n=number, seed=self.round))
+        self.reads = 0
+        seconds, parsed = _timed(lambda: self._decide(path, key))
+        return {"seconds": seconds, "parsed": parsed, "reads": self.reads}
+
+    def _decide(self, path: str, key: Key) -> int:
+        change = self.source.poll(frozenset({path}))
+        (document,) = self.source.get(key)
+        assert (change.keys, document.model.spec.seed) == ({key}, self.round)
+        return change.parsed
+
+    def settle(self) -> dict[str, Any]:
+        """After the changes: what was read within the tick of its save is read once more."""
+        time.sleep(0.1)
+        self.source.poll()
+        return {}
+
+    def rescan(self) -> dict[str, Any]:
+        """Look at everything; nothing changed."""
+        self.reads = 0
+        seconds, change = _timed(self.source.poll, time.process_time)
+        floor, _ = _timed(lambda: _stat_all(self.root), time.process_time)
+        return {"seconds": seconds, "floor": floor, "parsed": change.parsed, "reads": self.reads, "rss": _rss()}
+
+
+def _stat_all(root: Path) -> int:
+    found = 0
+    for folder in os.scandir(root):
+        for item in os.scandir(folder):
+            found += item.stat(follow_symlinks=False).st_size
+    return found
+
+
+def _timed(work: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> tuple[float, Any]:
+    start = clock()
+    result = work()
+    return clock() - start, result
+
+
+def _serve(root: Path, size: int) -> None:
+    child = _Child(root, size)
+    for line in sys.stdin:
+        print(json.dumps(getattr(child, line.strip())()), flush=True)
+
+
+class _Process:
+    """The other end."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        root = folder / str(size)
+        root.mkdir()
+        _make(root, size)
+        command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, str(root), str(size)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, what: str) -> dict[str, Any]:
+        """Do one thing there."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(what + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate()
+
+
+def run(rounds: int = 15) -> dict[str, Any]:
+    """Measure every size in `rounds` (at least 10) interleaved rounds."""
+    shm = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="fetchml-bench-", dir=shm if shm.is_dir() else None))
+    try:
+        processes = {size: _Process(folder, size) for size in SIZES}
+        cold = {size: process.ask("cold") for size, process in processes.items()}
+        changes = _rounds(processes, "change", max(rounds, 10))
+        _rounds(processes, "settle", 1)
+        rescans = _rounds(processes, "rescan", max(rounds, 10))
+        for process in processes.values():
+            process.close()
+    finally:
+        shutil.rmtree(folder)
+    return _report(cold, changes, rescans)
+
+
+Measured = dict[int, list[dict[str, Any]]]
+
+
+def _rounds(processes: dict[int, _Process], what: str, rounds: int) -> Measured:
+    found: Measured = {size: [] for size in processes}
+    for number in range(rounds + 1):
+        for size, process in processes.items():
+            answer = process.ask(what)
+            if number:  # the first round warms up
+                found[size].append(answer)
+    return found
+
+
+def _middle(measured: list[dict[str, Any]], what: str) -> float:
+    return statistics.median(one[what] for one in measured)
+
+
+def _spread(measured: list[dict[str, Any]], what: str) -> dict[str, float]:
+    values = sorted(one[what] for one in measured)
+    return {"median": statistics.median(values), "min": values[0], "max": values[-1]}
+
+
+def _report(cold: dict[int, dict[str, Any]], changes: Measured, rescans: Measured) -> dict[str, Any]:
+    small, middle, large = SIZES
+    ratio = _middle(changes[large], "seconds") / _middle(changes[small], "seconds")
+    memory = rescans[large][-1]["rss"] - rescans[small][-1]["rss"]
+    idle_cpu = _middle(rescans[middle], "seconds") / RESCAN_SECONDS
+    parsed = {one["parsed"] for size in SIZES for one in changes[size]}
+    idle = {one[what] for size in SIZES for one in rescans[size] for what in ("parsed", "reads")}
+    result = {
+        "name": NAME,
+        "unit": "seconds; bytes",
+        "rounds": len(changes[small]),
+        "cold": {str(size): cold[size] for size in SIZES},
+        "change": {str(size): _spread(changes[size], "seconds") for size in SIZES},
+        "change_parsed": sorted(parsed),
+        "change_ratio": round(ratio, 3),
+        "rescan": {str(size): _spread(rescans[size], "seconds") for size in SIZES},
+        "rescan_to_floor": {
+            str(size): round(_middle(rescans[size], "seconds") / _middle(rescans[size], "floor"), 2) for size in SIZES
+        },
+        "rescan_parsed_or_read": sorted(idle),
+        "idle_cpu": idle_cpu,
+        "memory": memory,
+        "memory_a_spec": round(memory / (large - small)),
+        "goal": {"change": GOAL_CHANGE_SECONDS, "ratio": GOAL_RATIO, "memory": GOAL_MEMORY, "idle_cpu": GOAL_IDLE_CPU},
+        "met": parsed == {1}
+        and idle == {0}
+        and ratio <= GOAL_RATIO
+        and memory <= GOAL_MEMORY
+        and idle_cpu < GOAL_IDLE_CPU
+        and max(_middle(changes[size], "seconds") for size in SIZES) <= GOAL_CHANGE_SECONDS,
+    }
+    times = ", ".join(f"{_middle(changes[size], 'seconds') * 1000:.2f} ms of {size:,}" for size in SIZES)
+    print(
+        f"{NAME}: one change {times}; parsed {sorted(parsed)}, ratio {ratio:.2f} (goal <= {GOAL_RATIO}); "
+        f"idle rescan of {middle:,}: {_middle(rescans[middle], 'seconds') * 1000:.0f} ms CPU a minute, parsed or read "
+        f"{sorted(idle)}, {result['rescan_to_floor'][str(middle)]} x floor; memory {memory / 2**20:.1f} MiB more at "
+        f"{large:,} (goal <= {GOAL_MEMORY / 2**20:.0f}), {result['memory_a_spec']} bytes a spec"
+    )
+    return result
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        _serve(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        print(json.dumps(run(), indent=2))
