@@ -2,8 +2,8 @@
 
 Promises: one process for each size, asked in turn, so that a busy machine disturbs all of them alike; medians and
 spread of at least ten rounds; counts (specs parsed, files read) beside the times. A change is measured from the moment
-the file is saved until its document is in the caller's hands (poll with the hint of the watcher, then get). The floor of
-a rescan is scandir and stat of the same files.
+the file is saved until its document is in the caller's hands (poll with the hint of the watcher, then get). The floor
+of a rescan is scandir and stat of the same files.
 Does not: measure what is decided about the document, or how fast the kernel tells of a save.
 """
 
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from controller.api.experiment import Experiment
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
 from controller.sources import files
@@ -95,7 +96,9 @@ class _Child:
     def _decide(self, path: str, key: Key) -> int:
         change = self.source.poll(frozenset({path}))
         (document,) = self.source.get(key)
-        assert (change.keys, document.model.spec.seed) == ({key}, self.round)
+        assert change.keys == {key}
+        assert isinstance(document.model, Experiment)
+        assert document.model.spec.seed == self.round
         return change.parsed
 
     def settle(self) -> dict[str, Any]:
@@ -187,7 +190,7 @@ def _rounds(processes: dict[int, _Process], what: str, rounds: int) -> Measured:
 
 
 def _middle(measured: list[dict[str, Any]], what: str) -> float:
-    return statistics.median(one[what] for one in measured)
+    return float(statistics.median(one[what] for one in measured))
 
 
 def _spread(measured: list[dict[str, Any]], what: str) -> dict[str, float]:
