@@ -8,6 +8,7 @@ git itself is used rather than GitPython: importing GitPython costs 110 ms on ea
 and GitPython's own `git cat-file` processes would run with the caller's environment and the repository's settings.
 """
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -59,6 +60,9 @@ _ENVIRONMENT = {
 
 # The user's own global configuration stays in force: safe.directory and core.excludesFile are theirs to set.
 _KEPT = ("PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+
+
+_ENDED = "git cat-file ended early; run git fsck"
 
 
 class GitError(Exception):
@@ -128,6 +132,8 @@ class Objects:
         self._process = start(top, ["cat-file", "--batch"], talk=True)
         self._in: IO[bytes] = self._process.stdin  # type: ignore[assignment]  # opened as a pipe
         self._out: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # opened as a pipe
+        self._err = self._process.stderr.fileno() if self._process.stderr else -1
+        os.set_blocking(self._err, False)
 
     def __enter__(self) -> Self:
         return self
@@ -176,7 +182,17 @@ class Objects:
         line = self._out.readline()
         if not line:
             raise GitError(self._died())
-        return b"" if line.endswith((b" missing\n", b" ambiguous\n")) else line
+        if line.endswith((b" missing\n", b" ambiguous\n")):
+            self._complain()
+            return b""
+        return line
+
+    def _complain(self) -> None:
+        """git calls a damaged object missing too, but then it has said more (before it answered)."""
+        with contextlib.suppress(BlockingIOError):
+            complaint = sentence(os.read(self._err, 4096))
+            if complaint:
+                raise GitError(complaint)
 
     def _pieces(self, size: int, *sinks: Callable[[bytes], object]) -> None:
         left = size
@@ -191,5 +207,6 @@ class Objects:
 
     def _died(self) -> str:
         self._process.wait(TIMEOUT)
-        errors = self._process.stderr.read() if self._process.stderr else b""
-        return sentence(errors) or "git cat-file ended early; run git fsck"
+        with contextlib.suppress(BlockingIOError):
+            return sentence(os.read(self._err, 4096)) or _ENDED
+        return _ENDED

@@ -241,9 +241,13 @@ def _hash_small(fd: int, name: bytes, entry: bytes) -> bytes:
 def _hash_large(fd: int, name: bytes, entry: bytes, advance: Advance) -> bytes:
     hasher = hashlib.sha256()
     buffer = memoryview(bytearray(PIECE))
+    left = size_in(entry)
     with os.fdopen(os.open(name, FILE, dir_fd=fd), "rb", buffering=0) as file:
         _check(file.fileno(), entry)
         while count := file.readinto(buffer):
+            left -= count
+            if left < 0:  # a file that grows as fast as it is read would never end
+                raise ChangedError(path_in(entry))
             hasher.update(buffer[:count])
             advance(count)
         _check(file.fileno(), entry)
