@@ -60,21 +60,30 @@ def save(place: str, name: str, value: dict[str, object]) -> None:
     sync_folder(place)
 
 
-def save_once(place: str, name: str, text: str) -> bool:
-    """Write a record that nobody has written before; False when somebody has.
+def claim(place: str, text: str) -> bool:
+    """Take the attempt, durably, if nobody has; False when somebody has.
+
+    The claim is a symbolic link whose target is the text: made whole, exclusively and with one sync.
 
     Raises:
         OSError: it could not be written.
     """
-    temporary = _write_temporary(place, name, text.encode())
     try:
-        os.link(temporary, os.path.join(place, name))
+        os.symlink(text, os.path.join(place, CLAIM))
     except FileExistsError:
         return False
-    finally:
-        os.unlink(temporary)
     sync_folder(place)
     return True
+
+
+def claimed(place: str) -> str | None:
+    """The text of the claim, or None when nobody has taken the attempt."""
+    try:
+        return os.readlink(os.path.join(place, CLAIM))
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""  # something else lies there: taken, by nobody who lives
 
 
 def read(place: str, name: str) -> bytes | None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from math import ceil
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class ProcessRuntime(Runtime):
         place = records.folder(str(attempt.run_dir), attempt.number)
         if records.read(place, records.ATTEMPT) is None:
             raise LookupError(f"{attempt.name} was not created")
-        if records.read(place, records.CLAIM) is None:
+        if records.claimed(place) is None:
             with durable.step(START):
                 self._spawn(attempt, place)
         self._observe(attempt.name, attempt.run_dir)
@@ -171,7 +171,7 @@ class ProcessRuntime(Runtime):
         place = state.place(name, run_dir)
         with durable.step(STOP):
             records.save(place, records.STOP, {"grace": grace})
-        if seen.state is RuntimeState.CREATED and records.save_once(place, records.CLAIM, "0 0 stopped"):
+        if seen.state is RuntimeState.CREATED and records.claim(place, "0 0 stopped"):
             records.save(place, records.EXIT, state.never_started(self._clock.now()))
 
     def remove(self, name: str, run_dir: Path) -> None:
@@ -200,13 +200,15 @@ class ProcessRuntime(Runtime):
             self._clock.sleep(0.01)
 
     def list(self, store_id: str) -> tuple[Observed, ...]:
-        """Living supervisors of this store, then processes left behind by dead ones."""
+        """Living supervisors of this store (CREATED: about to claim), and what dead ones left behind (LOST)."""
         self._stores.add(store_id)
         found: dict[str, Observed] = {}
         for _pid, store, name, folder in _supervisors():
-            if store == store_id:
-                seen = state.observe(name, Path(folder))
-                found[name] = seen if seen.state is RuntimeState.RUNNING else state.unrecorded(name)
+            seen = state.observe(name, Path(folder)) if store == store_id else None
+            if seen is not None and seen.state is RuntimeState.ABSENT:
+                found[name] = state.unrecorded(name)
+            elif seen is not None and seen.state in (RuntimeState.CREATED, RuntimeState.RUNNING):
+                found[name] = seen  # others of that name are late: ended, or never to claim
         for _pid, (store, name) in _marked():
             if store == store_id and name not in found:
                 found[name] = state.stray(name)
@@ -224,11 +226,16 @@ class ProcessRuntime(Runtime):
 
 def _record(attempt: AttemptSpec) -> dict[str, object]:
     """attempt.json: the request with the names of its secrets, never their values."""
-    values = asdict(attempt)
-    values["secrets"] = sorted(attempt.secrets)
-    values["mounts"] = [[str(mount.source), mount.target] for mount in attempt.mounts]
+    values = {field.name: getattr(attempt, field.name) for field in fields(attempt)}
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
-    return {"format": "fetchml.process/v1", **plain, "mount_names": dict(attempt.mount_names), "env": dict(attempt.env)}
+    return plain | {
+        "format": "fetchml.process/v1",
+        "secrets": sorted(attempt.secrets),
+        "mounts": [[str(mount.source), mount.target] for mount in attempt.mounts],
+        "mount_names": dict(attempt.mount_names),
+        "env": dict(attempt.env),
+        "limits": asdict(attempt.limits),
+    }
 
 
 def _supervisors() -> list[tuple[int, str, str, str]]:

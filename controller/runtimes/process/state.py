@@ -32,7 +32,7 @@ def place(name: str, run_dir: Path) -> str:
 
 def claimed_by(name: str, run_dir: Path) -> procfs.Identity | None:
     """The supervisor that claimed the attempt."""
-    words = (records.read(place(name, run_dir), records.CLAIM) or b"").decode("ascii", "replace").split()
+    words = (records.claimed(place(name, run_dir)) or "").split()
     if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
         return None
     return (int(words[0]), int(words[1]), words[2])
@@ -44,7 +44,7 @@ def observe(name: str, run_dir: Path) -> Observed:
     attempt = records.load(folder, records.ATTEMPT)
     if attempt is None or attempt.get("name") != name:
         return Observed(name, RuntimeState.ABSENT)
-    claimed = records.read(folder, records.CLAIM) is not None
+    claimed = records.claimed(folder) is not None
     who = claimed_by(name, run_dir)
     living = who is not None and procfs.alive(who)
     # In this order: a supervisor that is dead now wrote its exit record before, or never will.

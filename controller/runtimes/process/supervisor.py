@@ -33,7 +33,7 @@ def main() -> None:
     payload = marshal.loads(_read_all(0))  # noqa: S302  # from our own parent, through memory that only it could write
     try:
         attempt = Attempt(payload)  # opens the log: what fails here leaves the attempt unclaimed, for a later start
-        mine = records.save_once(payload["folder"], records.CLAIM, "{} {} {}".format(*procfs.identity(os.getpid())))
+        mine = records.claim(payload["folder"], "{} {} {}".format(*procfs.identity(os.getpid())))
     except OSError as error:
         _answer(f"error {error}\n".encode())
         return
@@ -90,6 +90,8 @@ class Attempt:
         self.terminated = False
         self.stop_seen = 0
         self.tree = procfs.Tree(os.getpid())
+        self.depth = len(procfs.status(os.getpid()).get(b"NSpid", b"").split())
+        self.window = 0
         self.peak = {"max_rss": 0, "ticks": 0}
         self.rusage = 0.0
         self.tick = 0.005
@@ -201,13 +203,13 @@ class Attempt:
         """Signal the user's processes, not the launcher around them; False when there are none yet."""
         if self.started_at is None:
             return False
-        depth = len(procfs.status(os.getpid()).get(b"NSpid", b"").split())
-        told = False
-        for pid in self.tree.update(fresh=True):
-            inner = procfs.status(pid).get(b"NSpid", b"").split()
-            if self.launch.launcher == "none" or (len(inner) > depth and inner[-1] != b"1"):
-                told = procfs.signal_process(pid, number) or told
-        return told
+        programs = [pid for pid in self.tree.update(fresh=True) if self.is_program(pid)]
+        return sum(procfs.signal_process(pid, number) for pid in programs) > 0
+
+    def is_program(self, pid: int) -> bool:
+        """Is it the user's, rather than the launcher or the init of its namespace?"""
+        inner = procfs.status(pid).get(b"NSpid", b"").split()
+        return self.launch.launcher == "none" or (len(inner) > self.depth and inner[-1] != b"1")
 
     def sample(self) -> None:
         """Look at memory, processes and disk; what is over its limit ends at once."""
@@ -240,12 +242,16 @@ class Attempt:
 
     def tmpfs_bytes(self, members: set[int]) -> int:
         """What the run keeps in its own /tmp and /dev/shm."""
-        if self.launch.launcher == "none" or not members:
+        if self.launch.launcher == "none":
+            return 0
+        if self.window not in members:  # the launcher is a member too, and its /tmp is the host's
+            self.window = next((pid for pid in members if self.is_program(pid)), 0)
+        if not self.window:
             return 0
         total = 0
         for place in ("tmp", "dev/shm"):
             try:
-                stat = os.statvfs(f"/proc/{max(members)}/root/{place}")
+                stat = os.statvfs(f"/proc/{self.window}/root/{place}")
             except OSError:
                 continue
             total += (stat.f_blocks - stat.f_bfree) * stat.f_frsize

@@ -36,15 +36,16 @@ import os, sys
 sys.path.append(sys.argv[1])
 from controller.runtimes.process import records
 def deadly(real):
-    def write(place, name, value):
+    def write(place, *words):
+        name = words[0] if len(words) == 2 else records.CLAIM
         if name == {step!r} and {when!r} == "before":
             os.kill(os.getpid(), 9)
-        result = real(place, name, value)
+        result = real(place, *words)
         if name == {step!r}:
             os.kill(os.getpid(), 9)
         return result
     return write
-records.save, records.save_once = deadly(records.save), deadly(records.save_once)
+records.save, records.claim = deadly(records.save), deadly(records.claim)
 from controller.runtimes.process.supervisor import main
 main()
 """

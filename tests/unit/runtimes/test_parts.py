@@ -113,9 +113,10 @@ def test_a_record_is_whole_or_absent(tmp_path: Path) -> None:
 
 
 def test_a_claim_is_given_once(tmp_path: Path) -> None:
-    assert records.save_once(str(tmp_path), "claim", "first")
-    assert not records.save_once(str(tmp_path), "claim", "second")
-    assert records.read(str(tmp_path), "claim") == b"first"
+    assert records.claimed(str(tmp_path)) is None
+    assert records.claim(str(tmp_path), "first")
+    assert not records.claim(str(tmp_path), "second")
+    assert records.claimed(str(tmp_path)) == "first"
     assert [path.name for path in tmp_path.iterdir()] == ["claim"]
 
 

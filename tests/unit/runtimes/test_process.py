@@ -14,7 +14,7 @@ import pytest
 
 from controller.ports import durable
 from controller.ports.runtime import Limits, Mount, RuntimeRefusedError, RuntimeState
-from controller.runtimes.process import procfs, records, runtime, state
+from controller.runtimes.process import procfs, records, runtime, state, supervisor
 from tests.unit.runtimes.bench import LIMITS, Bench, boot_killing, eventually, log_of
 
 
@@ -320,8 +320,10 @@ def test_a_reused_pid_is_not_the_supervisor(bench: Bench) -> None:
     bench.run(attempt)
     place = Path(state.place(attempt.name, attempt.run_dir))
     (place / records.EXIT).unlink()
-    (place / records.CLAIM).write_text(f"{os.getpid()} 1 {procfs.boot_id()}")
-    assert bench.runtime.inspect(attempt.name, attempt.run_dir).state is RuntimeState.LOST
+    for claim in (f"{os.getpid()} 1 {procfs.boot_id()}", "not a claim"):
+        (place / records.CLAIM).unlink()
+        (place / records.CLAIM).symlink_to(claim)
+        assert bench.runtime.inspect(attempt.name, attempt.run_dir).state is RuntimeState.LOST
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -397,6 +399,36 @@ def test_every_durable_step_of_the_runtime_is_registered() -> None:
     assert {name for name in durable.STEPS if name.startswith("process.")} == {
         "process.create", "process.start", "process.stop", "process.remove",
     }  # fmt: skip
+
+
+def test_an_attempt_that_ended_is_not_listed_while_its_supervisor_leaves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = bench.attempt("true")
+    monkeypatch.setattr(runtime, "BOOT", runtime.BOOT + "; __import__('time').sleep(300)")
+    bench.run(attempt)
+    assert [pid for pid in procfs.pids() if runtime.BOOT in procfs.command_line(pid)]
+    assert bench.runtime.list(attempt.store_id) == ()
+
+
+def test_a_sandboxed_program_cannot_pass_for_a_supervisor(bench: Bench) -> None:
+    forged = (
+        runtime.BOOT,
+        "x",
+        supervisor.MARK,
+        bench.store_id,
+        "fetchml-forged-bbbbbbbb-1",
+        "forged",
+        "1",
+        "/nowhere",
+    )
+    attempt = bench.attempt("sh", "-e", "-c", "echo ready; sleep 300; true", *forged)
+    bench.begin(attempt)
+    bench.started(attempt)
+    assert any(procfs.command_line(pid)[-8:] == list(forged) for pid in bench.processes(attempt))
+    names = [seen.name for seen in bench.runtime.list(attempt.store_id)]
+    # Without a pid namespace any program can take any arguments: such runs are said to be not isolated.
+    assert names == [attempt.name] if bench.launcher != "none" else names == [forged[4], attempt.name]
 
 
 def test_wait_returns_when_an_attempt_ends_and_not_before(bench: Bench) -> None:
