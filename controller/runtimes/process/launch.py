@@ -136,7 +136,7 @@ def _through_namespaces(launch: Launch) -> None:
     pid = os.fork()
     if pid:
         os.close(bubblewrap.FACTS_FD)
-        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)
+        os._exit(_shell_code(os.waitpid(pid, 0)[1]))
     os.close(held)
     namespaces.die_with_parent(0)  # the parent is outside the pid namespace, so its pid reads as 0, dead or alive
     poller = select.poll()
@@ -162,8 +162,13 @@ def _reap_until(program: int) -> None:
     while True:
         pid, status = os.wait()
         if pid == program:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+            os._exit(_shell_code(status))
+
+
+def _shell_code(status: int) -> int:
+    """As shells and bubblewrap say it: 128 + the signal for who was killed."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def _plainly(launch: Launch) -> None:

@@ -246,7 +246,7 @@ def _supervisors() -> list[tuple[int, str, str, str]]:
     found = []
     for pid in procfs.pids():
         words = procfs.command_line(pid)
-        if len(words) == 12 and words[6] == supervisor.MARK and words[4] == BOOT and procfs.own_namespace(pid):
+        if len(words) == 12 and words[6] == supervisor.MARK and procfs.own_namespace(pid):
             found.append((pid, words[7], words[8], words[11]))
     return found
 
