@@ -299,6 +299,8 @@ def test_a_run_without_its_records_is_still_found_and_removed(bench: Bench) -> N
     attempt = bench.attempt("sh", "-c", "echo ready; exec sleep 300")
     bench.begin(attempt)
     bench.started(attempt)
+    eventually(Path(state.place(attempt.name, attempt.run_dir), records.STARTED).exists)
+    eventually(lambda: not list(attempt.run_dir.glob("attempts/1/.*")))
     for path in sorted(attempt.run_dir.joinpath("attempts").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     [seen] = bench.restart().list(attempt.store_id)
