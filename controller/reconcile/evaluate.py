@@ -10,7 +10,8 @@ from controller.api.documents import Document
 from controller.api.experiment import Experiment
 from controller.api.status import TERMINAL_PHASES
 from controller.facts.facts import Facts
-from controller.plan.decide import AttemptView, Desired, RunView
+from controller.placement import World
+from controller.plan.decide import AttemptView, Desired, RunView, failure_reason
 from controller.plan.identity import run_id
 from controller.plan.plan import Plan, build_plan
 from controller.ports.store import AttemptRow, ExperimentRow, RunRow
@@ -19,6 +20,7 @@ from controller.preflight.model import Verdict
 from controller.reconcile.context import Ports
 from controller.reconcile.launch import LaunchRecord
 from controller.reconcile.observe import experiment_of, observe
+from controller.reconcile.place import world_of
 from controller.trust.levels import Judgement, launch_ceiling
 
 UNKNOWN_UID = ""
@@ -45,6 +47,12 @@ def evaluate_document(ports: Ports, document: Document, row: ExperimentRow | Non
     ceiling = launch_ceiling(experiment, facts, ports.runtime.name)
     preflight = evaluate(experiment, plan, facts, ceiling)
     return Evaluation(document, experiment, facts, plan, ceiling, preflight)
+
+
+def world_now(ports: Ports, evaluation: Evaluation) -> World:
+    """What the host has left now, and the quotas in force."""
+    limits = ports.standing.limits(ports.source)
+    return world_of(evaluation.facts.host, ports.store, ports.policy.max_cpu, ports.policy.max_memory, limits)
 
 
 def rerun_token(experiment: Experiment) -> str:
@@ -89,13 +97,16 @@ def _finished_elsewhere(experiment: Experiment, spec_sha256: str) -> str:
 
 def view(run: RunRow, attempts: tuple[AttemptRow, ...]) -> RunView:
     """A run as the decision wants it."""
-    last = attempts[-1].data.get("collected", {}) if attempts else {}
+    # What an attempt left is held against it only where it ended well by itself.
+    views = tuple(AttemptView(row.number, row.state.value, row.exit_code, row.reason) for row in attempts)
+    ended_well = bool(views) and not failure_reason(views[-1])
+    left = attempts[-1].data.get("collected", {}) if ended_well else {}
     return RunView(
         run_id=run.run_id,
         plan_sha256=run.plan_sha256,
         state=run.state,  # type: ignore[arg-type]  # the store keeps one of the four words
         rerun=run.rerun,
         cancel_requested=run.cancel_requested,
-        attempts=tuple(AttemptView(row.number, row.state.value, row.exit_code, row.reason) for row in attempts),
-        failure=last.get("reason", ""),
+        attempts=views,
+        failure=left.get("reason", ""),
     )

@@ -37,7 +37,7 @@ def finish(ports: Ports, run: RunRow, action: Action) -> None:
     reason = "" if action.outcome == "succeeded" else action.reason
     result: dict[str, Any] = {
         "reason": reason,
-        "message": collected.get("message") or action.message,
+        "message": collected["message"] if reason and reason == collected.get("reason") else action.message,
         "outputs": [entry for entry in collected.get("outputs", ()) if entry.get("present")],
         "metrics": dict(collected.get("metrics", {})),
     }
