@@ -4,6 +4,7 @@ The editor is a process of its own. Each save carries the next number and must b
 everybody is quiet the file holds the last save, whole, with the last status below it.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from controller.sources import exchange
 from controller.sources.folder import FolderSource
 from tests.fakes.source import spec
 
-SAVES = 600
+SAVES = int(os.environ.get("RACE_SAVES", "600"))
 KEY = Key("Experiment", "default", "raced")
 
 EDITOR = r'''
