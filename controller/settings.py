@@ -1,14 +1,14 @@
 """Settings: flags over environment over file over defaults.
 
-Promises: one frozen value, made once at the edge, with every error naming where the bad value came from. The file is the
-operator's (``$FETCHML_CONFIG`` or ``$XDG_CONFIG_HOME/fetchml/config.toml``), never one in a repository: whoever submits specs must
-not be able to grant themselves data roots, secrets or network. Does not: hold global state or import more than the standard library
-(`ml status` reads it).
+Promises: one frozen value, made once at the edge, with every error naming where the bad value came from. The file is
+the operator's (``$FETCHML_CONFIG`` or ``$XDG_CONFIG_HOME/fetchml/config.toml``), never one in a repository: whoever
+submits specs must not be able to grant themselves data roots, secrets or network. Does not: hold global state or
+import more than the standard library (`ml status` reads it).
 """
 
+import math
 import os
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ class Settings:
 
 
 _ENV_PREFIX = "FETCHML_"
+_AT_LEAST_ONE = ("workers", "log_bytes")
 
 
 def config_file(environ: Mapping[str, str]) -> Path:
@@ -81,9 +82,13 @@ def load_settings(environ: Mapping[str, str] | None = None, flags: Mapping[str, 
     environ = os.environ if environ is None else environ
     path = config_file(environ)
     settings = _apply(Settings(), _read(path), str(path))
-    from_env = {item.name: environ[_ENV_PREFIX + item.name.upper()] for item in fields(Settings) if _ENV_PREFIX + item.name.upper() in environ}
-    settings = _apply(settings, from_env, "the environment")
-    return _apply(settings, {key: value for key, value in (flags or {}).items() if value is not None}, "the command line")
+    for item in fields(Settings):
+        variable = _ENV_PREFIX + item.name.upper()
+        if variable in environ:
+            settings = _apply(settings, {item.name: environ[variable]}, f"the environment ({variable})")
+    return _apply(
+        settings, {key: value for key, value in (flags or {}).items() if value is not None}, "the command line"
+    )
 
 
 def base_path(root: Path, settings: Settings) -> Path:
@@ -101,19 +106,25 @@ def data_home(settings: Settings, environ: Mapping[str, str] | None = None) -> P
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: {error}; write TOML, as in `ml config show`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    import tomllib  # most commands run without a settings file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {error}; write TOML, as `ml config show` prints it") from error
 
 
 def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
-    known = {item.name: item for item in fields(Settings)}
+    known = {item.name for item in fields(Settings)}
     changes = {}
     for name, value in values.items():
         if name not in known:
-            raise SettingsError(f"{origin}: unknown setting {name!r}; known: {', '.join(sorted(known))}")
+            raise SettingsError(f"{origin}: unknown setting {name!r}; {_suggestion(name, known)}")
         try:
             changes[name] = _convert(value, getattr(settings, name), name)
         except (TypeError, ValueError) as error:
@@ -121,25 +132,70 @@ def _apply(settings: Settings, values: Mapping[str, Any], origin: str) -> Settin
     return replace(settings, **changes)
 
 
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+
+
 def _convert(value: Any, default: Any, name: str) -> Any:
     if name == "secrets":
-        return {key: _secret(entry) for key, entry in dict(value).items()}
+        return _secrets(value)
     if isinstance(default, tuple):
-        return tuple(value.split(os.pathsep)) if isinstance(value, str) else tuple(str(item) for item in value)
+        return _texts(value)
     if isinstance(default, bool):
-        if value in (True, False):
-            return bool(value)
-        if str(value).lower() in ("true", "false"):
-            return str(value).lower() == "true"
-        raise ValueError(f"{value!r} is not true or false")
-    converted = type(default)(value)
-    if isinstance(converted, int | float) and converted < 0:
-        raise ValueError(f"{value!r} is negative")
-    return converted
+        return _boolean(value)
+    if isinstance(default, str):
+        return _text(value)
+    return _number(value, type(default), 1 if name in _AT_LEAST_ONE else 0)
 
 
-def _secret(entry: Mapping[str, Any]) -> SecretSetting:
-    unknown = set(entry) - {"file", "env", "subjects"}
-    if unknown or bool(entry.get("file")) == bool(entry.get("env")):
-        raise ValueError('a secret has exactly one of file and env, and subjects, such as {file = "/run/secrets/x", subjects = ["team/*"]}')
-    return SecretSetting(file=str(entry.get("file", "")), env=str(entry.get("env", "")), subjects=tuple(entry.get("subjects", ())))
+def _texts(value: Any) -> tuple[str, ...]:
+    """A list; in the environment separated as PATH is."""
+    if isinstance(value, str):
+        return tuple(item for item in value.split(os.pathsep) if item)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'{value!r} is not a list of texts; write ["..."]')
+    return tuple(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text; put it in quotes")  # noqa: TRY004  # callers handle one error
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError(f"{value!r} is neither true nor false")
+    return str(value).lower() == "true"
+
+
+def _number(value: Any, kind: type[int] | type[float], least: int) -> int | float:
+    try:
+        number = kind(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    whole = kind is float or number == value or isinstance(value, str)
+    if number is None or not whole or not least <= number < math.inf:
+        raise ValueError(f"{value!r} is not {'a whole number' if kind is int else 'a number'} of at least {least}")
+    return number
+
+
+def _secrets(value: Any) -> dict[str, SecretSetting]:
+    if not isinstance(value, Mapping):
+        raise ValueError("secrets are tables of the settings file, such as [secrets.wandb]")  # noqa: TRY004  # callers handle one error
+    return {name: _secret(name, entry) for name, entry in value.items()}
+
+
+def _secret(name: str, entry: Any) -> SecretSetting:
+    ok = isinstance(entry, Mapping) and not set(entry) - {"file", "env", "subjects"}
+    if not ok or bool(entry.get("file")) == bool(entry.get("env")):
+        raise ValueError(
+            f"{name} must have exactly one of file and env, and subjects, "
+            'such as {file = "/run/secrets/x", subjects = ["team/*"]}'
+        )
+    return SecretSetting(
+        file=_text(entry.get("file", "")), env=_text(entry.get("env", "")), subjects=_texts(entry.get("subjects", []))
+    )

@@ -4,7 +4,6 @@ Promises: adapters are imported when they are wired, so that a command pays for 
 """
 
 import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ _NONCE = os.urandom(4).hex()
 
 def holder() -> str:
     """Who we are in a lease: for people, and unique to this process."""
-    return f"{socket.gethostname()} pid {os.getpid()} {_NONCE}"
+    return f"{os.uname().nodename} pid {os.getpid()} {_NONCE}"
 
 
 def open_store(place: Place) -> "SqliteStore":
@@ -82,11 +81,18 @@ def open_store(place: Place) -> "SqliteStore":
 
 
 def open_signer(place: Place, settings: Settings) -> "Signer | None":
-    """The newest key of this user that the repository trusts, or None."""
+    """The newest key of this user that the repository trusts, opened and checked; or None."""
     from controller.identity.keys import FileSigner, default_key
 
     key = default_key(data_home(settings), place.trust)
     return FileSigner(key.private) if key and key.private else None
+
+
+def unopened_signer(place: Place, settings: Settings) -> "Signer | None":
+    """The same by file name only: for looking, not for runs."""
+    from controller.identity.unopened import unopened_signer as find
+
+    return find(data_home(settings), place.trust)
 
 
 def open_runtime() -> "Runtime":
@@ -99,7 +105,13 @@ def open_runtime() -> "Runtime":
 
 
 def build_ports(
-    place: Place, settings: Settings, source: "Source", *, store: "SqliteStore", progress: "Progress"
+    place: Place,
+    settings: Settings,
+    source: "Source",
+    *,
+    store: "SqliteStore",
+    signer: "Signer | None",
+    progress: "Progress",
 ) -> "Ports":
     """Everything the reconciler needs."""
     from controller.inventory.clock import SystemClock
@@ -111,7 +123,7 @@ def build_ports(
         runtime=open_runtime(),
         inputs=open_inputs(place, settings),
         inventory=open_inventory(place),
-        signer=open_signer(place, settings),
+        signer=signer,
         clock=SystemClock(),
         events=_events(store),
         base=place.base,

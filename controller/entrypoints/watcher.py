@@ -1,7 +1,7 @@
 """The standalone reconciler as a process: lease, loop, signals.
 
-Promises: one reconciler per folder and store; a second one says who holds it. SIGINT and SIGTERM end it cleanly; runs go on without it,
-and the next start adopts them. Does not: parse a command line.
+Promises: one reconciler per folder and store; a second one says who holds it. SIGINT and SIGTERM end it cleanly; runs
+go on without it, and the next start adopts them. Does not: parse a command line.
 """
 
 import logging
@@ -16,7 +16,7 @@ from controller.ports.store import Lease, Store
 from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS, Listener, Loop
 from controller.reconcile.reconciler import Reconciler
 from controller.settings import Settings
-from controller.wiring import Place, build_ports, holder, open_source, open_store
+from controller.wiring import Place, build_ports, holder, open_signer, open_source, open_store
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def acquire(store: Store, place: Place, who: str) -> Lease:
     if lease is None:
         row = lease_row(place.store, LEASE_NAME)
         raise HeldElsewhereError(
-            f"another reconciler holds {place.base}: {row.holder if row else 'unknown'}; this one would be read-only"
+            f"another reconciler is at work on {place.base}: {row.holder if row else 'unknown'}. "
+            "See what it does with `ml status`; if it is gone for good, `ml unlock` breaks its lease"
         )
     return lease
 
@@ -66,7 +67,9 @@ def watch_folder(
         if prune:
             source.poll(None)
             source.confirm_deletions()
-        ports = build_ports(place, settings, source, store=store, progress=no_progress)
+        ports = build_ports(
+            place, settings, source, store=store, signer=open_signer(place, settings), progress=no_progress
+        )
         loop = Loop(
             Reconciler(ports),
             who,

@@ -1,7 +1,7 @@
 """The command `ml`.
 
-Promises: `ml --version` costs an interpreter start and nothing else; every other command imports only what it needs, when it needs it.
-Does not: decide anything. Commands parse, call, print, and exit with the codes of the design contract.
+Promises: `ml --version` costs an interpreter start and nothing else; every other command imports only what it needs,
+when it needs it. Does not: decide anything. Commands parse, call, print, and exit with the codes of the contract.
 """
 
 import sys

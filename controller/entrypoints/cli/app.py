@@ -5,11 +5,14 @@ Promises: `ml --help` imports no command; nothing prints a traceback unless --de
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from controller.entrypoints.cli.errors import CommandError, Exit
+from controller.entrypoints.cli.errors import Exit, code_of, sentence_of
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("controller.entrypoints.cli.init", "Make a folder ready to use: specs, schema, key pair."),
@@ -20,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "diff": ("controller.entrypoints.cli.explain", "Desired against actual."),
     "run": ("controller.entrypoints.cli.run", "Reconcile one spec until its run ends; live status and log."),
-    "queue": ("controller.entrypoints.cli.run", "Strict preflight, then hand the spec to the reconciler."),
+    "queue": ("controller.entrypoints.cli.queue", "Strict preflight, then hand the spec to the reconciler."),
     "reconcile": ("controller.entrypoints.cli.reconcile", "The standalone reconciler: watch, reconcile, write back."),
     "status": ("controller.entrypoints.cli.status", "All experiments, or one."),
     "watch": ("controller.entrypoints.cli.status", "Follow the status until interrupted."),
@@ -36,9 +39,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adopt": ("controller.entrypoints.cli.maintain", "Collect a run whose reconciler is gone."),
     "unlock": ("controller.entrypoints.cli.maintain", "Break the lease of a reconciler that is gone."),
     "doctor": ("controller.entrypoints.cli.doctor", "What this host can do: sandbox, interpreters, GPUs, limits."),
-    "config": ("controller.entrypoints.cli.doctor", "Show or validate the settings in force."),
+    "config": ("controller.entrypoints.cli.config", "Show or validate the settings in force."),
     "key": ("controller.entrypoints.cli.key", "Signing keys: new, list, rotate, revoke."),
-    "completion": ("controller.entrypoints.cli.doctor", "Print shell completion."),
+    "completion": ("controller.entrypoints.cli.completion", "Print shell completion."),
 }
 """Command to (module, one line). The attribute in the module is the command's name, with `_command` appended."""
 
@@ -46,11 +49,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """Loads a command's module when the command is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
         """In the order of a working day."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's signature
         """Import the module that has the command."""
         if cmd_name not in COMMANDS:
             return None
@@ -58,10 +61,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         """One line a command, from the table: no import."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Command names with their lines, from the table: no import; options as click does."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -79,17 +90,19 @@ class LazyGroup(click.Group):
 
 EPILOG = """\b
 Start here:
-  ml init my-project      a folder ready to use
-  ml explain specs/x.yaml what would run, and may it
-  ml run specs/x.yaml     run it and follow it
-Exit codes: 0 done, 1 error, 2 usage, 3 invalid spec, 4 refused, 5 not found, 6 not allowed, 7 run failed, 8 must wait, 124 timed out."""
+  ml init my-project         a folder ready to use
+  ml explain specs/x.yaml    what would run, and may it
+  ml run specs/x.yaml        run it and follow it
+\b
+Exit codes: 0 done, 1 error, 2 usage, 3 invalid spec, 4 refused, 5 not found,
+6 not allowed, 7 run failed or cancelled, 8 must wait, 124 timed out."""
 
 
 @click.group(
     cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(package_name="fetchml", prog_name="ml", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Print tracebacks.")
+@click.option("--debug", is_flag=True, help="Print tracebacks and log what is done.")
 @click.option(
     "--base-path", help="Folder of fetchml's own records (default: .fetchml in the repository).", metavar="DIR"
 )
@@ -103,44 +116,63 @@ def ml(ctx: click.Context, debug: bool, base_path: str | None) -> None:
     ctx.obj = {"debug": debug, "flags": {"base_path": base_path}}
 
 
+INTERRUPTED = 130
+"""128 + SIGINT, as shells say."""
+PIPE_CLOSED = 141
+"""128 + SIGPIPE: whoever read our output had enough (`ml status | head -1`)."""
+
+
 def run(arguments: list[str] | None = None) -> None:
     """Run a command and exit with its code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_invoke(arguments))
+    sys.exit(_invoke(_debug_first(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _debug_first(arguments: list[str]) -> list[str]:
+    """--debug is understood after the command too, where people add it when something failed."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    if "--debug" not in arguments[:end]:
+        return arguments
+    return ["--debug", *(word for word in arguments[:end] if word != "--debug"), *arguments[end:]]
 
 
 def _invoke(arguments: list[str]) -> int:
     try:
         result: Any = ml.main(arguments, prog_name="ml", standalone_mode=False)
+        sys.stdout.flush()
         return int(result) if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
         click.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return Exit.USAGE
     except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # noqa: BLE001  # the one exit: every error becomes a sentence and a code
-        if "--debug" in arguments:
+        return _pipe_closed()
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # click met it first
+            return _pipe_closed()
+        raise
+    except Exception as error:
+        if arguments[:1] == ["--debug"]:
             raise
         return _report(error)
 
 
+def _pipe_closed() -> int:
+    """Nothing more is said, not even by the interpreter when it flushes."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
+
+
 def _report(error: Exception) -> int:
     """A sentence on stderr; the exit code."""
-    if isinstance(error, CommandError):
-        if str(error):
-            click.echo(str(error), err=True)
-        return error.code
-    known = {
-        "InvalidDocumentError": Exit.INVALID, "SettingsError": Exit.USAGE, "PermissionError": Exit.NOT_ALLOWED,
-        "FileNotFoundError": Exit.NOT_FOUND, "FencedError": Exit.NOT_ALLOWED,
-    }  # fmt: skip
-    code = known.get(type(error).__name__, Exit.ERROR)
-    hint = "" if code != Exit.ERROR else " (run again with `ml --debug ...` for the traceback)"
-    click.echo(f"ml: {error or type(error).__name__}{hint}", err=True)
-    return code
+    code = code_of(error)
+    text = sentence_of(error)
+    hint = " (run it again with --debug for the traceback)" if code is None else ""
+    if text:
+        click.echo(f"{text}{hint}", err=True)
+    return Exit.ERROR if code is None else code

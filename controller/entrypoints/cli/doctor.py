@@ -1,35 +1,34 @@
-"""`ml doctor`, `ml config`, `ml completion`: this host and these settings.
+"""`ml doctor`: this host.
 
 Promises: what is reported was tried, not guessed. Does not: change anything.
 """
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from controller.entrypoints.cli.errors import Exit
 from controller.entrypoints.cli.opening import settings_of, store_place
-from controller.entrypoints.cli.output import emit, output_option, paint
+from controller.entrypoints.cli.output import emit, examples, output_option, paint, report
 
 if TYPE_CHECKING:
     from controller.facts.facts import HostFacts
 
 
-@click.command("doctor", epilog="\b\nExample:\n  ml doctor -o json")
+@click.command("doctor", epilog=examples("ml doctor", "ml doctor -o json | jq .host.sandbox"))
 @output_option
 @click.pass_context
 def doctor_command(ctx: click.Context, output: str) -> int:
     """What this host can do: sandbox, interpreters, GPUs, limits, engines, keys. Says what to install."""
-    from controller.wiring import open_inventory
+    from controller.wiring import Place, open_inventory
 
     place = store_place(ctx)
-    place.base.mkdir(parents=True, exist_ok=True)
-    host = open_inventory(place).host()
+    there = next(folder for folder in (place.base.absolute(), *place.base.absolute().parents) if folder.is_dir())
+    host = open_inventory(Place(place.root, there)).host()
     checks = [*_checks(ctx, host)]
-    value = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "Doctor", "host": asdict(host), "checks": checks}
+    value = report("Doctor", host=asdict(host), checks=checks)
     emit(value, output, table=lambda _wide: _text(host, checks), names=lambda: [check["name"] for check in checks])
     return Exit.OK
 
@@ -37,8 +36,8 @@ def doctor_command(ctx: click.Context, output: str) -> int:
 def _checks(ctx: click.Context, host: "HostFacts") -> Iterator[dict[str, Any]]:
     sandbox = host.sandbox
     isolated = sandbox.launcher != "none"
-    yield _check("sandbox", isolated, f"{sandbox.launcher}" + (f" ({sandbox.why})" if sandbox.why else ""),
-                 "install bubblewrap (Debian: apt-get install bubblewrap); without it runs are capped at L0")  # fmt: skip
+    fix = "install bubblewrap (Debian: apt-get install bubblewrap); without it runs are capped at L0"
+    yield _check("sandbox", isolated, sandbox.launcher + (f" ({sandbox.why})" if sandbox.why else ""), fix)
     yield _check("seccomp", sandbox.seccomp, "filter loaded" if sandbox.seccomp else "no filter", "install libseccomp2")
     yield from _interpreters(ctx)
     yield from _programs()
@@ -98,79 +97,16 @@ def _key(ctx: click.Context) -> Iterator[dict[str, Any]]:
 
 
 def _text(host: "HostFacts", checks: list[dict[str, Any]]) -> str:
+    memory, disk = f"{host.memory / 2**30:.1f} GiB memory", f"{host.disk_free / 2**30:.1f} GiB disk free"
     lines = [
         f"{host.hostname}: {host.os}, kernel {host.kernel}, {host.arch}",
-        f"{host.cpus} CPUs ({host.cpu_model}), {host.memory / 2**30:.1f} GiB memory, {host.disk_free / 2**30:.1f} GiB disk free",
+        f"{host.cpus} CPUs ({host.cpu_model}), {memory}, {disk}",
         "",
     ]
     for check in checks:
         word = "ok" if check["ok"] else "missing"
-        lines.append(
-            f"{paint('ok' if check['ok'] else 'Wait', word)}{' ' * (9 - len(word))}{check['name']:<12} {check['message']}"
-        )
+        painted = paint("ok" if check["ok"] else "Wait", word)
+        lines.append(f"{painted}{' ' * (9 - len(word))}{check['name']:<12} {check['message']}")
         if check["fix"]:
             lines.append(f"{'':<22}{check['fix']}")
     return "\n".join(lines)
-
-
-@click.group("config", epilog="\b\nExamples:\n  ml config show\n  ml config validate")
-def config_command() -> None:
-    """The operator's settings: flags over environment over file over defaults."""
-
-
-@config_command.command("show")
-@output_option
-@click.pass_context
-def show_command(ctx: click.Context, output: str) -> int:
-    """The settings in force, and where the file is."""
-    import os
-
-    from controller.settings import config_file
-
-    settings, path = settings_of(ctx), config_file(os.environ)
-    values = {key: _shown(value) for key, value in asdict(settings).items()}
-    value = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "Settings", "file": str(path), "settings": values}
-    emit(value, output, table=lambda _wide: _toml(path, values), names=lambda: list(values))
-    return Exit.OK
-
-
-def _shown(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _toml(path: Path, values: dict[str, Any]) -> str:
-    import json
-
-    lines = [f"# {path}" + ("" if path.exists() else " (not there: these are the defaults and the environment)")]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if key != "secrets"]
-    for name, secret in values["secrets"].items():
-        kept = {key: _shown(value) for key, value in secret.items() if value}
-        lines += [f"[secrets.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in kept.items())]
-    return "\n".join(lines)
-
-
-@config_command.command("validate")
-@click.pass_context
-def validate_settings_command(ctx: click.Context) -> int:
-    """Exit 0 when the settings can be used, 2 with the reason otherwise."""
-    import os
-
-    from controller.settings import config_file
-
-    settings_of(ctx)
-    click.echo(f"{config_file(os.environ)}: no problems")
-    return Exit.OK
-
-
-@click.command("completion", epilog='\b\nExample:\n  eval "$(ml completion bash)"')
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion_command(shell: str) -> int:
-    """Print a completion script for a shell."""
-    from click.shell_completion import get_completion_class
-
-    from controller.entrypoints.cli.app import ml
-
-    kind = get_completion_class(shell)
-    assert kind is not None  # noqa: S101  # click knows these three
-    click.echo(kind(ml, {}, "ml", "_ML_COMPLETE").source())
-    return Exit.OK

@@ -1,15 +1,19 @@
 """`ml explain` and `ml diff`: the reconciler's own path, stopped before the launch.
 
-Promises: starts nothing and writes nothing but caches. Exit: 0 would pass, 3 invalid, 4 refused, 8 must wait; `diff`: 0 same, 1 differs.
+Promises: starts nothing and writes nothing but caches. Exit: 0 would pass, 3 invalid, 4 refused, 8 must wait; `diff`:
+0 same, 1 differs, more is an error. Does not: judge anything itself.
 """
 
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from controller.entrypoints.cli.errors import Exit
 from controller.entrypoints.cli.opening import Opened, open_experiment
-from controller.entrypoints.cli.output import ProgressLine, emit, output_option, paint, short_digest
+from controller.entrypoints.cli.output import ProgressLine, emit, examples, output_option, paint, report, short_digest
 
 if TYPE_CHECKING:
     from controller.plan.diff import FieldChange
@@ -17,7 +21,12 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "explain", epilog="\b\nExamples:\n  ml explain specs/digits.yaml\n  ml explain specs/digits.yaml -o json | jq .plan"
+    "explain",
+    epilog=examples(
+        "ml explain specs/digits.yaml",
+        "ml explain specs/digits.yaml -o wide    every rule and every cap",
+        "ml explain specs/digits.yaml -o json | jq .plan",
+    ),
 )
 @click.argument("path", type=click.Path())
 @click.option("--name", help="Which experiment of a file with several.")
@@ -28,37 +37,67 @@ def explain_command(ctx: click.Context, path: str, name: str | None, detailed_ex
     """Show what would run, whether it may and why not, and the trust level it can reach. Starts nothing."""
     progress = ProgressLine()
     opened = open_experiment(ctx, path, name, progress)
-    explained, evaluation, launches = explain(opened)
+    found = explain(opened)
     progress.clear()
-    emit(explained, output, table=lambda wide: _text(explained, wide=wide), names=lambda: [explained["experiment"]])
-    code = {"Refuse": Exit.REFUSED, "Wait": Exit.MUST_WAIT, "Pass": Exit.OK}[str(evaluation.preflight.verdict)]
-    return Exit.WOULD_LAUNCH if detailed_exitcode and code is Exit.OK and launches else code
+    emit(
+        found.value, output, table=lambda wide: _text(found, path, wide=wide), names=lambda: [found.value["experiment"]]
+    )
+    return Exit.WOULD_LAUNCH if detailed_exitcode and found.code is Exit.OK and found.launches else found.code
 
 
-@click.command("diff", epilog="\b\nExample:\n  ml diff specs/digits.yaml && echo nothing to do")
+@click.command("diff", epilog=examples("ml diff specs/digits.yaml && echo nothing to do"))
 @click.argument("path", type=click.Path())
 @click.option("--name", help="Which experiment of a file with several.")
 @output_option
 @click.pass_context
 def diff_command(ctx: click.Context, path: str, name: str | None, output: str) -> int:
-    """Compare the plan of a spec with the plan of its newest run. Exit 0: the same; 1: they differ."""
+    """Compare the plan of a spec with the plan of its newest run.
+
+    Exit 0: the same. 1: they differ, or nothing ran yet. Above 1: an error.
+    """
     progress = ProgressLine()
     opened = open_experiment(ctx, path, name, progress)
-    explained, _, _ = explain(opened)
+    found = explain(opened)
     progress.clear()
-    changes = explained["changes"]
-    value = {key: explained[key] for key in ("apiVersion", "experiment", "planSha256", "changes")} | {"kind": "Diff"}
+    known = {key: found.value[key] for key in ("experiment", "planSha256", "changes")}
+    value = report("Diff", **known, newestRun=found.newest)
     emit(
         value,
         output,
-        table=lambda _wide: _changes(changes) or "no difference",
-        names=lambda: [change["field"] for change in changes],
+        table=lambda _wide: _difference(value),
+        names=lambda: [each["field"] for each in value["changes"]],
     )
-    return 1 if changes else 0
+    return DIFFERS if value["changes"] or found.newest is None else Exit.OK
 
 
-def explain(opened: Opened) -> tuple[dict[str, Any], "Evaluation", bool]:
-    """The explanation, the evaluation behind it, and whether a launch would happen now."""
+DIFFERS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What `ml explain` prints, and what else the commands need to know of it."""
+
+    value: dict[str, Any]
+    """The Explanation of the design contract."""
+    evaluation: "Evaluation"
+    newest: str | None
+    """Newest run of this experiment."""
+    done: str | None
+    """The run of this very plan, if there is one."""
+
+    @property
+    def code(self) -> Exit:
+        """The exit code of the preflight verdict."""
+        return {"Refuse": Exit.REFUSED, "Wait": Exit.MUST_WAIT, "Pass": Exit.OK}[self.value["preflight"]["verdict"]]
+
+    @property
+    def launches(self) -> bool:
+        """Would a reconcile launch it, once it passes?"""
+        return self.done is None and not self.evaluation.experiment.spec.suspend
+
+
+def explain(opened: Opened) -> Explained:
+    """Judge a spec exactly as the reconciler does, and launch nothing."""
     from controller.placement import place as fit
     from controller.placement import request_of
     from controller.plan.explain import Judged, explanation
@@ -74,46 +113,53 @@ def explain(opened: Opened) -> tuple[dict[str, Any], "Evaluation", bool]:
     wanted = run_id(experiment.metadata.name, row.uid if row else "", evaluation.plan.sha256, rerun_token(experiment))
     placement = fit(request_of(experiment, wanted, ""), world)
     judged = Judged(evaluation.facts.sha256(), evaluation.preflight, evaluation.ceiling, placement)
-    changes = _against_newest(opened, evaluation)
+    newest = ports.store.runs(uid=row.uid, limit=1) if row else ()
+    changes = _changes_since(opened, newest[0].run_id, evaluation) if newest else ()
+    value = explanation(document, experiment, evaluation.plan, judged, changes)
     known = row is not None and ports.store.run(wanted) is not None
-    launches = not known and not experiment.spec.suspend
-    return explanation(document, experiment, evaluation.plan, judged, changes), evaluation, launches
+    return Explained(value, evaluation, newest[0].run_id if newest else None, wanted if known else None)
 
 
-def _against_newest(opened: Opened, evaluation: "Evaluation") -> "tuple[FieldChange, ...]":
+def _changes_since(opened: Opened, run_id: str, evaluation: "Evaluation") -> "tuple[FieldChange, ...]":
     from controller.plan.diff import changes
     from controller.plan.plan import load_plan
 
-    row = opened.ports.store.experiment(opened.key)
-    newest = opened.ports.store.runs(uid=row.uid, limit=1) if row else ()
-    run = opened.ports.store.run(newest[0].run_id) if newest else None
+    run = opened.ports.store.run(run_id)
     return changes(load_plan(run.plan), evaluation.plan) if run else ()
 
 
-def _text(explained: dict[str, Any], *, wide: bool) -> str:
-    preflight, trust, plan = explained["preflight"], explained["trust"], explained["plan"]
-    lines = [f"Experiment  {explained['experiment']}", *_plan_lines(explained, plan), ""]
-    lines.append(f"Preflight   {paint(preflight['verdict'])}")
-    for rule in preflight["rules"]:
-        lines += _rule_lines(rule, wide=wide)
-    lines += ["", f"Trust       at most {trust['level']}"]
-    lines += [f"  <= {cap['level']}  {cap['reason']}: {cap['message']}" for cap in trust["caps"]]
-    placement = explained["placement"]
-    lines += ["", f"Placement   {placement['target']} ({placement['runtime']}): {placement['message']}"]
-    if explained["changes"]:
-        lines += ["", "Changes     against the newest run", _changes(explained["changes"])]
-    return "\n".join(lines)
+def _text(found: Explained, path: str, *, wide: bool) -> str:
+    value = found.value
+    placement = value["placement"]
+    sections = [
+        [f"Experiment  {value['experiment']}", *_plan_lines(value, value["plan"])],
+        list(_preflight_lines(value["preflight"], wide=wide)),
+        list(_trust_lines(value["trust"], wide=wide)),
+        [f"Placement   {placement['target']} ({placement['runtime']}): {placement['message']}"],
+        [f"Changes     since {found.newest}", _changes(value["changes"])] if value["changes"] else [],
+        [f"Next        {_next(found, path)}"],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def _next(found: Explained, path: str) -> str:
+    if found.done:
+        return f"nothing: this plan ran already, as {found.done} (ml info {found.done})"
+    if found.code is Exit.REFUSED:
+        return "nothing starts until what is marked x is changed"
+    if found.code is Exit.MUST_WAIT:
+        return f"it must wait; to wait for it: ml run --wait {shlex.quote(path)}"
+    if found.evaluation.experiment.spec.suspend:
+        return "nothing: spec.suspend is true"
+    return f"ml run {shlex.quote(path)}"
 
 
 def _plan_lines(explained: dict[str, Any], plan: dict[str, Any]) -> list[str]:
-    import shlex
-
     rows = [("Plan", explained["planSha256"]), ("Command", shlex.join(plan["command"]))]
     source = plan.get("source", {})
     if source:
-        rows.append(
-            ("Source", source.get("snapshot") or f"commit {(source.get('commit') or '?')[:12]} path {source['path']}")
-        )
+        commit = (source.get("commit") or "not found")[:12]
+        rows.append(("Source", source.get("snapshot") or f"commit {commit}, path {source['path']}"))
     if plan.get("parameters"):
         rows.append(("Parameters", " ".join(f"{key}={value}" for key, value in plan["parameters"].items())))
     interpreter = plan.get("environment", {}).get("interpreter")
@@ -135,15 +181,35 @@ def _plan_lines(explained: dict[str, Any], plan: dict[str, Any]) -> list[str]:
 _MARK = {"Pass": "+", "Wait": "~", "Refuse": "x"}
 
 
-def _rule_lines(rule: dict[str, Any], *, wide: bool) -> list[str]:
+def _preflight_lines(preflight: dict[str, Any], *, wide: bool) -> Iterator[str]:
+    rules = preflight["rules"]
+    passed = [rule for rule in rules if rule["verdict"] == "Pass"]
+    yield f"Preflight   {paint(preflight['verdict'])}: {len(passed)} of {len(rules)} rules pass"
+    for rule in rules:
+        if rule["verdict"] != "Pass":
+            yield from _objection_lines(rule)
+    if wide:
+        yield from (f"  {paint('Pass', '+')} {rule['rule']}: {rule['message']}" for rule in passed)
+
+
+def _objection_lines(rule: dict[str, Any]) -> Iterator[str]:
     verdict = rule["verdict"]
-    mark = paint(verdict, _MARK[verdict])
-    if verdict == "Pass":
-        return [f"  {mark} {rule['rule']}: {rule['message']}"]
     place = f"{rule['file']}:{rule['line']}:{rule['column']}: " if rule["line"] else ""
-    lines = [f"  {mark} {rule['rule']}: {paint(verdict, rule['reason'])}: {rule['message']}"]
-    lines.append(f"      {place}{rule['field']}: {rule['fix']}")
-    return lines
+    yield f"  {paint(verdict, _MARK[verdict])} {paint(verdict, rule['reason'])}: {rule['message']}"
+    yield f"    {place}{rule['field']}"
+    yield f"    {rule['fix']}"
+
+
+def _trust_lines(trust: dict[str, Any], *, wide: bool) -> Iterator[str]:
+    yield f"Trust       at most {trust['level']}"
+    binding = [cap for cap in trust["caps"] if wide or cap["level"] == trust["level"]]
+    yield from (f"  <= {cap['level']}  {cap['reason']}: {cap['message']}" for cap in binding)
+
+
+def _difference(value: dict[str, Any]) -> str:
+    if value["newestRun"] is None:
+        return f"{value['experiment']} has not run yet: a run would be new"
+    return _changes(value["changes"]) or f"no difference from {value['newestRun']}"
 
 
 def _changes(changes: list[dict[str, Any]]) -> str:

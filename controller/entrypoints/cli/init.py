@@ -12,6 +12,7 @@ import click
 
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import settings_of
+from controller.entrypoints.cli.output import examples
 from controller.settings import data_home
 from controller.wiring import TRUST_FOLDER, find_root
 
@@ -69,7 +70,7 @@ IGNORED = ".fetchml/"
 
 @click.command(
     "init",
-    epilog="\b\nExamples:\n  ml init my-project    a new folder\n  ml init               the folder you are in",
+    epilog=examples("ml init my-project    a new folder", "ml init               the folder you are in"),
 )
 @click.argument("directory", default=".", type=click.Path())
 @click.pass_context

@@ -1,7 +1,7 @@
 """`ml logs`, `ml cancel`, `ml info`: look at one run, or stop it.
 
-Promises: a run is named by its id or by its experiment's name (then its newest run). Does not: show control characters of a log on a
-terminal, or stop anything itself: `cancel` asks the reconciler.
+Promises: a run is named by its id or by its experiment's name (then its newest run). Does not: show control characters
+of a log on a terminal, or stop anything itself: `cancel` asks the reconciler.
 """
 
 import json
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.errors import CommandError, Exit
-from controller.entrypoints.cli.opening import existing_store
-from controller.entrypoints.cli.output import emit, output_option, paint
+from controller.entrypoints.cli.opening import existing_store, reconciler_alive
+from controller.entrypoints.cli.output import emit, examples, output_option, paint, report
 from controller.entrypoints.cli.tail import LogTail
 from controller.wiring import Place
 
@@ -37,19 +38,30 @@ def find_run(place: Place, store: "Store", what: str) -> "RunRow":
     mine = [row for row in runs if row.key.name == name and row.key.namespace == (namespace or "default")]
     found = store.run(mine[0].run_id) if mine else None
     if found is None:
+        _say_if_known(store, namespace or "default", name)
         near = difflib.get_close_matches(what, [row.run_id for row in runs] + [row.key.name for row in runs], n=1)
         hint = f"; did you mean {near[0]}?" if near else "; `ml status` lists them"
         raise CommandError(f"no run or experiment {what!r} in {place.base}{hint}", Exit.NOT_FOUND)
     return found
 
 
-@click.command("logs", epilog="\b\nExamples:\n  ml logs digits\n  ml logs -f digits-softmax-abcd2345")
-@click.argument("what")
+def _say_if_known(store: "Store", namespace: str, name: str) -> None:
+    """An experiment without a run is not a typing error."""
+    from controller.ports.source import Key
+
+    row = store.experiment(Key("Experiment", namespace, name))
+    if row is not None:
+        phase = (row.status or {}).get("phase", "Pending")
+        raise CommandError(f"{row.key} has no run yet ({phase}); `ml explain {row.place}` says why", Exit.NOT_FOUND)
+
+
+@click.command("logs", epilog=examples("ml logs digits", "ml logs -f digits-softmax-abcd2345"))
+@click.argument("what", shell_complete=complete_names)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--attempt", type=int, help="An earlier attempt.")
 @click.pass_context
 def logs_command(ctx: click.Context, what: str, follow: bool, attempt: int | None) -> int:
-    """Print the log of a run (by id, or the newest of an experiment)."""
+    """Print the log of a run (by id, or the newest of an experiment). Ctrl-C ends following, never the run."""
     from controller.reconcile.files import run_files
     from controller.wiring import open_store
 
@@ -63,17 +75,18 @@ def logs_command(ctx: click.Context, what: str, follow: bool, attempt: int | Non
         raise CommandError(f"{run.run_id} has no log{f' of attempt {attempt}' if attempt else ''} yet", Exit.NOT_FOUND)
     tail = LogTail()
     tail.follow(path)
-    while True:
+    while follow and (current := store.run(run.run_id)) and current.state == "active":
         tail.show()
-        current = store.run(run.run_id)
-        if not follow or current is None or current.state != "active":
-            tail.show()
-            return Exit.OK
         time.sleep(0.1)
+    tail.show()
+    return Exit.OK
 
 
-@click.command("cancel", epilog="\b\nExample:\n  ml cancel digits && ml wait digits --for=Cancelled")
-@click.argument("what")
+@click.command(
+    "cancel",
+    epilog=examples("ml cancel digits-softmax-abcd2345", "ml cancel digits && ml wait digits --for=Cancelled"),
+)
+@click.argument("what", shell_complete=complete_names)
 @click.pass_context
 def cancel_command(ctx: click.Context, what: str) -> int:
     """Ask the reconciler to stop a run: SIGTERM, the grace period, SIGKILL. Its record stays."""
@@ -90,24 +103,14 @@ def cancel_command(ctx: click.Context, what: str) -> int:
     return Exit.OK
 
 
-def reconciler_alive(place: Place) -> bool:
-    """Does somebody hold a valid lease of this store?"""
-    from controller.inventory.clock import SystemClock
-    from controller.reconcile.loop import LEASE_NAME
-    from controller.stores.sqlite_read import lease_row
-
-    row = lease_row(place.store, LEASE_NAME)
-    return row is not None and row.expires_at > SystemClock().monotonic()
-
-
 @click.command(
-    "info", epilog="\b\nExamples:\n  ml info digits\n  ml info digits-softmax-abcd2345 -o json\n  ml info specs/x.yaml"
+    "info", epilog=examples("ml info digits", "ml info digits-softmax-abcd2345 -o json", "ml info specs/x.yaml")
 )
-@click.argument("what")
+@click.argument("what", shell_complete=complete_names)
 @output_option
 @click.pass_context
 def info_command(ctx: click.Context, what: str, output: str) -> int:
-    """Everything recorded about a run (by id, experiment or spec file): manifest, trust, events, where its files lie."""
+    """Everything recorded about a run (by id, experiment or spec file): manifest, trust, events, files."""
     from controller.reconcile.files import run_files
     from controller.stores.sqlite_read import event_rows
     from controller.wiring import open_store
@@ -118,11 +121,17 @@ def info_command(ctx: click.Context, what: str, output: str) -> int:
     files = run_files(place.base, run.run_id)
     manifest = json.loads(files.manifest.read_bytes()) if files.manifest.exists() else None
     events = [*event_rows(place.store, subject=str(run.key)), *event_rows(place.store, subject=run.run_id)]
-    value = {
-        "apiVersion": "fetchml.dev/v1alpha1", "kind": "RunInfo", "run": run.run_id, "experiment": str(run.key), "state": run.state,
-        "planSha256": run.plan_sha256, "result": dict(run.result), "manifest": manifest, "folder": str(files.folder),
-        "events": sorted(events, key=lambda event: event["at"]),
-    }  # fmt: skip
+    value = report(
+        "RunInfo",
+        run=run.run_id,
+        experiment=str(run.key),
+        state=run.state,
+        planSha256=run.plan_sha256,
+        result=dict(run.result),
+        manifest=manifest,
+        folder=str(files.folder),
+        events=sorted(events, key=lambda event: event["at"]),
+    )
     emit(value, output, table=lambda wide: _info(value, wide=wide), names=lambda: [run.run_id])
     return Exit.OK
 
@@ -138,6 +147,7 @@ def _name_of(what: str, place: Place) -> str:
 
 def _info(value: dict[str, Any], *, wide: bool) -> str:
     manifest, result = value["manifest"] or {}, value["result"]
+    node = manifest.get("node", {})
     trust = result.get("trust", {})
     rows = [
         ("Run", value["run"]), ("Experiment", value["experiment"]), ("State", paint(value["state"].capitalize())),
@@ -145,7 +155,7 @@ def _info(value: dict[str, Any], *, wide: bool) -> str:
         ("Plan", value["planSha256"]), ("Commit", manifest.get("commit_id", "")),
         ("Started", manifest.get("started_at", "")), ("Ended", manifest.get("ended_at", "")),
         ("Exit code", str(manifest.get("exit_code", ""))), ("Attempts", str(len(manifest.get("attempts", ())))),
-        ("Node", f"{manifest['node']['hostname']}, {manifest['node']['os']}, {manifest['node']['kernel']}" if manifest else ""),
+        ("Node", ", ".join(node[part] for part in ("hostname", "os", "kernel") if node.get(part))),
         ("Sandbox", str(manifest.get("runtime", {}).get("sandbox", {}).get("launcher", ""))),
         ("Metrics", " ".join(f"{k}={v}" for k, v in result.get("metrics", {}).items())),
         ("Outputs", ", ".join(entry["path"] for entry in result.get("outputs", ()))),

@@ -1,6 +1,7 @@
 """`ml key`: signing keys.
 
-Promises: private keys stay in the user's data folder; the repository holds public halves and revocations. Does not: delete a key.
+Promises: private keys stay in the user's data folder; the repository holds public halves and revocations. Does not:
+delete a key.
 """
 
 from datetime import UTC, datetime
@@ -10,21 +11,19 @@ import click
 
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import settings_of, store_place
-from controller.entrypoints.cli.output import columns, emit, output_option
+from controller.entrypoints.cli.output import columns, emit, examples, output_option, report
 from controller.settings import data_home
 
 if TYPE_CHECKING:
     from controller.identity.keys import KeyInfo
 
 
-@click.group(
-    "key", epilog="\b\nExamples:\n  ml key new\n  ml key list\n  ml key revoke <key-id> --reason 'laptop lost'"
-)
+@click.group("key", epilog=examples("ml key new", "ml key list", "ml key revoke <key-id> --reason 'laptop lost'"))
 def key_command() -> None:
     """Signing keys of this user, and the public keys that this repository trusts."""
 
 
-@key_command.command("new")
+@key_command.command("new", epilog=examples("ml key new && git add trust"))
 @click.pass_context
 def new_command(ctx: click.Context) -> int:
     """Make a key pair; its public half goes to trust/, to be committed."""
@@ -36,7 +35,7 @@ def new_command(ctx: click.Context) -> int:
     return Exit.OK
 
 
-@key_command.command("list")
+@key_command.command("list", epilog=examples("ml key list -o json"))
 @output_option
 @click.pass_context
 def list_command(ctx: click.Context, output: str) -> int:
@@ -49,7 +48,7 @@ def list_command(ctx: click.Context, output: str) -> int:
         {"keyId": key.key_id, "private": bool(key.private), "trusted": bool(key.public), "revoked": key.revoked}
         for key in keys
     ]
-    value = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "KeyList", "items": items}
+    value = report("KeyList", items=items)
     emit(value, output, table=lambda _wide: _table(keys), names=lambda: [key.key_id for key in keys])
     return Exit.OK
 
@@ -63,7 +62,7 @@ def _table(keys: "tuple[KeyInfo, ...]") -> str:
     return columns(["KEY", "PRIVATE", "TRUSTED", "REVOKED"], rows)
 
 
-@key_command.command("rotate")
+@key_command.command("rotate", epilog=examples("ml key rotate && git add trust"))
 @click.pass_context
 def rotate_command(ctx: click.Context) -> int:
     """Make a new key that signs from now on; signatures of the old one stay valid."""
@@ -75,7 +74,7 @@ def rotate_command(ctx: click.Context) -> int:
     return Exit.OK
 
 
-@key_command.command("revoke")
+@key_command.command("revoke", epilog=examples("ml key revoke 02f13e24 --reason 'laptop lost' && git add trust"))
 @click.argument("key_id")
 @click.option("--reason", required=True, help="Why, for those who read trust/revoked later.")
 @click.pass_context

@@ -1,7 +1,7 @@
 """`ml prune`, `ml backup`, `ml restore`, `ml adopt`, `ml unlock`: what an operator needs, at 3 a.m. too.
 
-Promises: each says what it will do first, and does it only with --yes (backup, which changes nothing, excepted). Does not: touch a run
-that is active.
+Promises: each says what it will do first, and does it only with --yes (backup, which changes nothing, excepted). Does
+not: touch a run that is active.
 """
 
 import os
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import click
 
+from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.durations import seconds_of
 from controller.entrypoints.cli.errors import CommandError, Exit
-from controller.entrypoints.cli.opening import existing_store, store_place
-from controller.entrypoints.cli.output import ProgressLine
+from controller.entrypoints.cli.opening import LEASE_NAME, existing_store, reconciler_alive, store_place
+from controller.entrypoints.cli.output import ProgressLine, examples
 from controller.wiring import STATE, Place
 
 _RECORDS = ("experiments", "objects")
@@ -25,7 +26,7 @@ _yes = click.option("--yes", is_flag=True, help="Really do it; without, only say
 
 @click.command(
     "prune",
-    epilog="\b\nExamples:\n  ml prune --older-than 30d\n  ml prune --older-than 30d --yes\n  ml prune --caches --yes",
+    epilog=examples("ml prune --older-than 30d", "ml prune --older-than 30d --yes", "ml prune --caches --yes"),
 )
 @click.option("--older-than", default="30d", show_default=True, help="Runs that ended before this.")
 @click.option("--caches", is_flag=True, help="Environments and caches too; they are made again when needed.")
@@ -75,7 +76,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-@click.command("backup", epilog="\b\nExample:\n  ml backup /mnt/backup/fetchml-$(date +%F).tar.gz")
+@click.command("backup", epilog=examples("ml backup /mnt/backup/fetchml-$(date +%F).tar.gz"))
 @click.argument("file", type=click.Path())
 @click.pass_context
 def backup_command(ctx: click.Context, file: str) -> int:
@@ -118,7 +119,10 @@ def _kept(place: Place) -> Iterator[Path]:
                 yield path
 
 
-@click.command("restore", epilog="\b\nExample:\n  ml restore /mnt/backup/fetchml-2026-01-01.tar.gz --yes")
+@click.command(
+    "restore",
+    epilog=examples("ml restore fetchml.tar.gz          what it would do", "ml restore fetchml.tar.gz --yes"),
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @_yes
 @click.pass_context
@@ -141,13 +145,18 @@ def restore_command(ctx: click.Context, file: str, yes: bool) -> int:
     return Exit.OK
 
 
-@click.command("adopt", epilog="\b\nExample:\n  ml adopt digits-softmax-abcd2345 --yes")
-@click.argument("run_id")
+@click.command(
+    "adopt",
+    epilog=examples(
+        "ml adopt digits-softmax-abcd2345          what it would do", "ml adopt digits-softmax-abcd2345 --yes"
+    ),
+)
+@click.argument("run_id", shell_complete=complete_names)
 @_yes
 @click.pass_context
 def adopt_command(ctx: click.Context, run_id: str, yes: bool) -> int:
     """Take up a run whose reconciler is gone: follow it to its end and record it."""
-    from controller.entrypoints.cli.inspect import find_run, reconciler_alive
+    from controller.entrypoints.cli.inspect import find_run
     from controller.entrypoints.cli.run import run_command
     from controller.wiring import open_store
 
@@ -160,24 +169,25 @@ def adopt_command(ctx: click.Context, run_id: str, yes: bool) -> int:
     if reconciler_alive(place):
         raise CommandError("a reconciler is at work here and has the run; `ml status` shows it", Exit.NOT_ALLOWED)
     spec = place.root / (row.place if row else "")
-    click.echo(
-        f"{'adopting' if yes else 'would adopt'} {run.run_id}: attempt {len(store.attempts(run.run_id))} is followed to its end and recorded"
-    )
+    attempt = len(store.attempts(run.run_id))
+    doing = "adopting" if yes else "would adopt"
+    click.echo(f"{doing} {run.run_id}: attempt {attempt} is followed to its end and recorded")
     if not yes:
         click.echo("add --yes to do it")
         return Exit.OK
-    code: int = ctx.invoke(run_command, path=str(spec), name=run.key.name, logs=True, timeout=None, patient=True)
+    code: int = ctx.invoke(run_command, path=str(spec), name=str(run.key), logs=True, timeout=None, patient=True)
     return code
 
 
-@click.command("unlock", epilog="\b\nExample:\n  ml unlock\n  ml unlock --yes")
+@click.command("unlock", epilog=examples("ml unlock          who holds it", "ml unlock --yes"))
 @click.option("--force", is_flag=True, help="Even if its holder still renews it. It will stop at its next write.")
 @_yes
 @click.pass_context
 def unlock_command(ctx: click.Context, force: bool, yes: bool) -> int:
-    """Break the lease of a reconciler that is gone, so that another may start at once (it runs out by itself in 15 s)."""
-    from controller.entrypoints.cli.inspect import reconciler_alive
-    from controller.reconcile.loop import LEASE_NAME
+    """Break the lease of a reconciler that is gone, so that another may start at once.
+
+    It runs out by itself 15 s after its holder stopped renewing it.
+    """
     from controller.stores.sqlite_read import lease_row
     from controller.wiring import open_store
 

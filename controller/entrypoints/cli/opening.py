@@ -3,9 +3,11 @@
 Promises: bad specs end the command with every problem and exit 3; a missing path with exit 5. Does not: print results.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,8 +40,23 @@ def existing_store(ctx: click.Context, directory: str = ".") -> Place:
     """
     place = store_place(ctx, directory)
     if not place.store.exists():
-        raise CommandError(f"no records at {place.base}; run a spec first: ml run specs/x.yaml", Exit.NOT_FOUND)
+        raise CommandError(
+            f"nothing has run here yet (no {place.store}); begin with: ml run specs/x.yaml", Exit.NOT_FOUND
+        )
     return place
+
+
+LEASE_NAME = "reconciler"
+"""controller.reconcile.loop.LEASE_NAME, whose import would bring pydantic; a test compares them."""
+
+
+def reconciler_alive(place: Place) -> bool:
+    """Does somebody hold a valid lease of this store?"""
+    from controller.inventory.clock import SystemClock
+    from controller.stores.sqlite_read import lease_row
+
+    row = lease_row(place.store, LEASE_NAME)
+    return row is not None and row.expires_at > SystemClock().monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +77,10 @@ class Opened:
 
 
 def load_experiment(path: Path, root: Path, name: str | None = None) -> "Document":
-    """The one Experiment of a file (or the one called `name`).
+    """The one Experiment of a file (or the one called `name`, or namespace/name).
 
     Raises:
-        CommandError: missing (5), invalid (3), none or several (2).
+        CommandError: missing (5), invalid (3), a folder, none or several (2).
     """
     from controller.api.documents import load
     from controller.api.problems import InvalidDocumentError
@@ -72,34 +89,50 @@ def load_experiment(path: Path, root: Path, name: str | None = None) -> "Documen
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise CommandError(f"{path}: there is no such file", Exit.NOT_FOUND) from error
-    except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}", Exit.NOT_FOUND) from error
+    except IsADirectoryError as error:
+        raise CommandError(_is_a_folder(path), Exit.USAGE) from error
     loaded = load(data, _relative(path, root))
     if loaded.problems:
         raise InvalidDocumentError(loaded.problems)
-    found = [
-        document for document in loaded.documents if document.kind == "Experiment" and name in (None, document.name)
-    ]
-    if len(found) != 1:
-        names = ", ".join(document.name for document in found) or "none"
-        raise CommandError(f"{path} holds {len(found)} experiments ({names}); name one with --name", Exit.USAGE)
-    return found[0]
+    experiments = [document for document in loaded.documents if document.kind == "Experiment"]
+    found = [each for each in experiments if name in (None, each.name, f"{each.namespace}/{each.name}")]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(_shortest(each, experiments) for each in experiments)
+    if not experiments:
+        kinds = ", ".join(sorted({document.kind for document in loaded.documents})) or "nothing"
+        raise CommandError(f"{path} holds no Experiment, but {kinds}", Exit.USAGE)
+    what = f"no experiment {name!r}" if name and not found else f"{len(found) or len(experiments)} experiments"
+    raise CommandError(f"{path} holds {what}; choose one with --name: {names}", Exit.USAGE)
+
+
+def _shortest(document: "Document", among: "Sequence[Document]") -> str:
+    """The name, with its namespace where the name alone is not enough."""
+    same = sum(other.name == document.name for other in among)
+    return document.name if same == 1 else f"{document.namespace}/{document.name}"
+
+
+def _is_a_folder(path: Path) -> str:
+    specs = sorted(file for file in path.glob("*.yaml") if not file.name.endswith(".status.yaml"))
+    such = f", such as {specs[0]}" if specs else ""
+    return f"{path} is a folder; name one file in it{such}, or reconcile all of them: ml reconcile {path}"
 
 
 def _relative(path: Path, root: Path) -> str:
-    absolute = Path.cwd() / path
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links out of the repository
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(path)
 
 
 def open_experiment(
-    ctx: click.Context, path: str, name: str | None, progress: "Progress", **source_options: Any
+    ctx: click.Context, path: str, name: str | None, progress: "Progress", *, launches: bool = False
 ) -> Opened:
-    """Load a spec and wire everything around it."""
-    from controller.wiring import build_ports, open_source, open_store
+    """Load a spec and wire everything around it; with `launches` the signing key is opened, and so checked, now."""
+    from controller.wiring import build_ports, open_signer, open_source, open_store, unopened_signer
 
     settings = settings_of(ctx)
     place = place_of(Path(path), settings)
     document = load_experiment(Path(path), place.root, name)
-    source = open_source(place, Path(path).parent, **source_options)
-    ports = build_ports(place, settings, source, store=open_store(place), progress=progress)
+    signer = open_signer(place, settings) if launches else unopened_signer(place, settings)
+    source = open_source(place, Path(path).parent)
+    ports = build_ports(place, settings, source, store=open_store(place), signer=signer, progress=progress)
     return Opened(place, settings, document, ports)

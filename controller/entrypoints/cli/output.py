@@ -1,12 +1,11 @@
 """How commands print: tables for people, JSON and YAML for programs, names for shells.
 
 Promises: stable JSON; plain text when NO_COLOR is set or the output is not a terminal; progress on stderr only.
-Does not: import rich or yaml unless they are needed.
+Does not: import what a format that was not asked for needs.
 """
 
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +13,16 @@ from typing import Any
 
 import click
 
+API_VERSION = "fetchml.dev/v1alpha1"
+"""controller.api.base.API_VERSION, whose import would bring pydantic; a test compares them."""
 FORMATS = ("table", "wide", "json", "yaml", "name")
 Rows = Sequence[Sequence[str]]
 F = Callable[..., Any]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 
 def output_option(function: F) -> F:
@@ -29,7 +35,6 @@ def output_option(function: F) -> F:
         default="table",
         show_default=True,
         help="How to print.",
-        metavar="FORMAT",
     )(function)
 
 
@@ -39,6 +44,11 @@ def is_plain(stream: Any = None) -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb" or not stream.isatty()
 
 
+def report(kind: str, **fields: Any) -> dict[str, Any]:
+    """An object that a read command prints."""
+    return {"apiVersion": API_VERSION, "kind": kind, **fields}
+
+
 def emit(
     value: Mapping[str, Any], output: str, *, table: Callable[[bool], str], names: Callable[[], Sequence[str]] = tuple
 ) -> None:
@@ -46,9 +56,9 @@ def emit(
     if output == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     elif output == "yaml":
-        import yaml
+        from controller.api.yaml_writer import lines
 
-        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo("\n".join(lines(value)))
     elif output == "name":
         for name in names():
             click.echo(name)
@@ -67,8 +77,9 @@ def columns(header: Sequence[str], rows: Rows) -> str:
 
 
 COLOURS = {
-    "Succeeded": "green", "Running": "cyan", "Launching": "cyan", "Failed": "red", "Blocked": "red", "Cancelled": "yellow",
-    "Waiting": "yellow", "Queued": "yellow", "Pass": "green", "Refuse": "red", "Wait": "yellow", "ok": "green", "FAILED": "red", "Invalid": "red",
+    "Succeeded": "green", "Running": "cyan", "Launching": "cyan", "Failed": "red", "Blocked": "red",
+    "Cancelled": "yellow", "Waiting": "yellow", "Queued": "yellow",
+    "Pass": "green", "Refuse": "red", "Wait": "yellow", "ok": "green", "FAILED": "red", "Invalid": "red",
 }  # fmt: skip
 
 
@@ -119,12 +130,14 @@ class ProgressLine:
         if is_plain(sys.stderr):
             sys.stderr.write(text + "\n")
         else:
-            sys.stderr.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
+            sys.stderr.write("\r\x1b[K" + text[: os.get_terminal_size(sys.stderr.fileno()).columns - 1])
         sys.stderr.flush()
         self._shown = True
 
 
 def _amount(done: int, total: int, elapsed: float) -> str:
+    if not done and not total:
+        return "..."
     rate = done / elapsed if elapsed > 0 else 0.0
     size = f"{done / 2**20:,.0f} MiB" if total > 2**20 or done > 2**20 else f"{done:,}"
     if not total:

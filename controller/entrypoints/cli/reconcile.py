@@ -12,7 +12,7 @@ import click
 
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import settings_of
-from controller.entrypoints.cli.output import paint
+from controller.entrypoints.cli.output import examples, paint
 from controller.wiring import place_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    "reconcile", epilog="\b\nExamples:\n  ml reconcile            watch specs/\n  ml reconcile specs --prune"
+    "reconcile",
+    epilog=examples(
+        "ml reconcile                 watch specs/",
+        "ml reconcile specs --once    work off what is there, then stop",
+        "ml reconcile specs --prune   many specs were removed on purpose",
+    ),
 )
 @click.argument("folder", type=click.Path(), default="specs")
 @click.option("--prune", is_flag=True, help="Specs that are gone are really meant to be gone, however many.")
@@ -34,6 +39,8 @@ def reconcile_command(ctx: click.Context, folder: str, prune: bool, once: bool, 
     from controller.entrypoints.watcher import HeldElsewhereError, watch_folder
 
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(message)s")
+    if Path(folder).is_file():
+        raise CommandError(f"{folder} is a file; one spec is for: ml run {folder}", Exit.USAGE)
     if not Path(folder).is_dir():
         raise CommandError(f"{folder}: there is no such folder; make one with `ml init`", Exit.NOT_FOUND)
     settings = settings_of(ctx)

@@ -1,10 +1,9 @@
 """`ml status`, `ml watch`, `ml wait`: what the store says, read without opening it for writing.
 
-Promises: `ml status` imports neither pydantic nor sqlite-utils. Does not: look at the specs or at what runs; a status is as old as the
-reconciler's last pass, and says so when no reconciler is there.
+Promises: `ml status` imports neither pydantic nor sqlite-utils. Does not: look at the specs or at what runs; a status
+is as old as the reconciler's last pass, and on a terminal it is said when none is there to make one.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -12,18 +11,29 @@ from typing import Any
 
 import click
 
+from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.errors import CommandError, Exit
-from controller.entrypoints.cli.opening import existing_store
-from controller.entrypoints.cli.output import age, columns, emit, is_plain, output_option, paint, short_digest
+from controller.entrypoints.cli.opening import existing_store, reconciler_alive
+from controller.entrypoints.cli.output import (
+    age,
+    columns,
+    emit,
+    examples,
+    is_plain,
+    output_option,
+    paint,
+    report,
+    short_digest,
+)
 from controller.wiring import Place
 
-API_VERSION = "fetchml.dev/v1alpha1"  # not imported from api: that would import pydantic
 PHASES = ("Pending", "Blocked", "Waiting", "Queued", "Launching", "Running", "Succeeded", "Failed", "Cancelled")
 _TERMINAL = ("Succeeded", "Failed", "Cancelled")
+_MOVING = ("Pending", "Waiting", "Queued", "Launching", "Running")
 
 
-@click.command("status", epilog="\b\nExamples:\n  ml status\n  ml status digits -o yaml\n  ml status --watch -o json")
-@click.argument("name", required=False)
+@click.command("status", epilog=examples("ml status", "ml status digits -o yaml", "ml status --watch -o json"))
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("-n", "--namespace", help="Only this namespace.")
 @click.option("-w", "--watch", is_flag=True, help="Print again whenever something changed.")
 @output_option
@@ -31,17 +41,19 @@ _TERMINAL = ("Succeeded", "Failed", "Cancelled")
 def status_command(ctx: click.Context, name: str | None, namespace: str | None, watch: bool, output: str) -> int:
     """Every experiment that the store knows, or one, with its phase, trust level and reason."""
     place = existing_store(ctx)
-    report = report_of(place, name, namespace)
-    if name and not report["items"]:
-        raise CommandError(f"no experiment {name!r}; `ml status` lists them", Exit.NOT_FOUND)
+    found = report_of(place, name, namespace)
+    if name and not found["items"]:
+        raise CommandError(_unknown(place, name), Exit.NOT_FOUND)
     if watch:
         return _follow(lambda: report_of(place, name, namespace), output)
-    _print(report, output)
+    _print(found, output)
+    if output in ("table", "wide") and any(item["phase"] in _MOVING for item in found["items"]):
+        _say_if_nobody_is_at_work(place)
     return Exit.OK
 
 
-@click.command("watch", epilog="\b\nExample:\n  ml watch digits")
-@click.argument("name", required=False)
+@click.command("watch", epilog=examples("ml watch digits"))
+@click.argument("name", required=False, shell_complete=complete_names)
 @click.option("-n", "--namespace", help="Only this namespace.")
 @output_option
 @click.pass_context
@@ -51,32 +63,49 @@ def watch_command(ctx: click.Context, name: str | None, namespace: str | None, o
     return _follow(lambda: report_of(place, name, namespace), output)
 
 
-@click.command("wait", epilog="\b\nExamples:\n  ml wait digits\n  ml wait digits --for=Running --timeout 5m")
-@click.argument("name")
+@click.command("wait", epilog=examples("ml wait digits", "ml wait digits --for=Running --timeout 5m"))
+@click.argument("name", shell_complete=complete_names)
 @click.option("--for", "phase", default="Succeeded", show_default=True, type=click.Choice(PHASES, case_sensitive=False))
 @click.option("-n", "--namespace", default="default", show_default=True)
 @click.option("--timeout", default="0s", help="Exit 124 after this long, such as 5m; 0s waits for ever.")
 @click.pass_context
 def wait_command(ctx: click.Context, name: str, phase: str, namespace: str, timeout: str) -> int:
-    """Wait until an experiment reaches a phase. Exit 7 when it ends in another one, 124 on timeout."""
+    """Wait until an experiment reaches a phase (or is past it). Exit 7 when the run failed instead, 124 on timeout."""
     from controller.entrypoints.cli.durations import seconds_of
 
     place = existing_store(ctx)
     limit = seconds_of(timeout, "--timeout")
     end = time.monotonic() + limit if limit else None
+    said = ""
     while True:
         items = report_of(place, name, namespace)["items"]
         if not items:
-            raise CommandError(f"no experiment {namespace}/{name}; `ml status` lists them", Exit.NOT_FOUND)
-        now = items[0]["phase"]
-        if now == phase:
-            click.echo(f"{namespace}/{name} {now}")
-            return Exit.OK
-        if now in _TERMINAL:
-            raise CommandError(f"{namespace}/{name} ended as {now}: {items[0]['reason']}", Exit.RUN_FAILED)
+            raise CommandError(
+                f"{_unknown(place, name)}. It is known once `ml run` or `ml reconcile` saw it", Exit.NOT_FOUND
+            )
+        item = items[0]
+        fate = _waited(item, phase)
+        if fate is not None:
+            click.echo(f"{namespace}/{name} {item['phase']}")
+            return fate
+        if item["phase"] != said:
+            said = item["phase"]
+            click.echo(f"{namespace}/{name} {said} {item['reason']}", err=True)
         if end is not None and time.monotonic() >= end:
-            raise CommandError(f"{namespace}/{name} is still {now} after {timeout}", Exit.TIMED_OUT)
+            raise CommandError(f"{namespace}/{name} is still {said} after {timeout}", Exit.TIMED_OUT)
         time.sleep(0.2)
+
+
+def _waited(item: Mapping[str, Any], wanted: str) -> Exit | None:
+    """The exit code when waiting ends; None while the phase may still come."""
+    now = item["phase"]
+    if now == wanted:
+        return Exit.OK
+    if now not in _TERMINAL:
+        return None
+    if now != "Succeeded":
+        return Exit.RUN_FAILED
+    return Exit.ERROR if wanted in _TERMINAL else Exit.OK  # it went past a phase that it was to reach
 
 
 def report_of(place: Place, name: str | None = None, namespace: str | None = None) -> dict[str, Any]:
@@ -85,7 +114,19 @@ def report_of(place: Place, name: str | None = None, namespace: str | None = Non
 
     rows = status_rows(place.store, name=name, namespace=namespace)
     items = [_item(row) for row in rows if row["kind"] == "Experiment"]
-    return {"apiVersion": API_VERSION, "kind": "StatusReport", "counts": _counts(items), "items": items}
+    return report("StatusReport", counts=_counts(items), items=items)
+
+
+def _unknown(place: Place, name: str) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [item["name"] for item in report_of(place)["items"]], n=1)
+    return f"no experiment {name!r} here; " + (f"did you mean {near[0]}?" if near else "`ml status` lists them")
+
+
+def _say_if_nobody_is_at_work(place: Place) -> None:
+    if not reconciler_alive(place):
+        click.echo("no reconciler is at work here, so nothing moves; start one: ml reconcile", err=True)
 
 
 def _counts(items: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -112,9 +153,9 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print(report: Mapping[str, Any], output: str) -> None:
-    names = [f"experiment/{item['name']}" for item in report["items"]]
-    emit(report, output, table=lambda wide: _table(report["items"], wide=wide), names=lambda: names)
+def _print(found: Mapping[str, Any], output: str) -> None:
+    names = [f"experiment/{item['name']}" for item in found["items"]]
+    emit(found, output, table=lambda wide: _table(found["items"], wide=wide), names=lambda: names)
 
 
 def _table(items: Sequence[Mapping[str, Any]], *, wide: bool) -> str:
@@ -158,21 +199,26 @@ def _age(since: str | None) -> str:
 
 def _follow(look: Callable[[], Mapping[str, Any]], output: str) -> int:
     """Print when something changed: JSON lines for -o json, else the table again."""
-    import json
-
     before: object = None
     while True:
-        report = look()
-        if report != before:
-            if output == "json":
-                click.echo(json.dumps(report, ensure_ascii=False))
-            else:
-                if output == "table" and not is_plain():
-                    click.clear()
-                _print(report, output)
-            sys.stdout.flush()
-            before = report
+        found = look()
+        if found != before:
+            _print_again(found, output)
+            before = found
         try:
             time.sleep(0.3)
         except KeyboardInterrupt:
             return Exit.OK
+
+
+def _print_again(found: Mapping[str, Any], output: str) -> None:
+    if output == "json":
+        import json
+
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    if output in ("table", "wide") and not is_plain():
+        click.clear()
+    if output == "yaml":
+        click.echo("---")
+    _print(found, output)

@@ -1,10 +1,11 @@
 """`ml validate`: every problem of specs, or of a run's manifest.
 
-Promises: all problems at once, each as file:line:column: field: what; fix. Exit 3 when there are any. Does not: look at the world
-(`ml explain` does).
+Promises: all problems at once, each as file:line:column: field: what; fix. Exit 3 when there are any. Does not: look at
+the world (`ml explain` does).
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import click
 
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import store_place
-from controller.entrypoints.cli.output import emit, output_option
+from controller.entrypoints.cli.output import emit, examples, output_option, report
 
 if TYPE_CHECKING:
     from controller.api.problems import Problem
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 @click.command(
     "validate",
-    epilog="\b\nExamples:\n  ml validate specs/\n  ml validate a.yaml b.yaml -o json\n  ml validate HEAD~1\n  ml validate --task digits-abcd2345",
+    epilog=examples(
+        "ml validate specs/",
+        "ml validate a.yaml b.yaml -o json",
+        "ml validate - < draft.yaml",
+        "ml validate HEAD~1                     the specs that this commit changed",
+        "ml validate --task digits-abcd2345     the manifest of this run",
+    ),
 )
 @click.argument("what", nargs=-1)
 @click.option("--task", help="A run: is its manifest complete and consistent?")
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 def validate_command(
     ctx: click.Context, what: tuple[str, ...], task: str | None, manifest: str | None, output: str
 ) -> int:
-    """Check specs (files, folders, or a commit), or the manifest of a run. Starts nothing."""
+    """Check specs (files, folders, commits, or - for standard input), or the manifest of a run. Starts nothing."""
     if task or manifest:
         return _manifest(ctx, task, manifest, output)
     if not what:
@@ -42,7 +49,7 @@ def validate_command(
         files += 1
         problems += _problems(name, data)
     items = [_item(problem) for problem in problems]
-    value = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "Validation", "files": files, "problems": items}
+    value = report("Validation", files=files, problems=items)
     emit(value, output, table=lambda _wide: _text(files, problems), names=lambda: sorted({p.file for p in problems}))
     return Exit.INVALID if problems else Exit.OK
 
@@ -69,7 +76,9 @@ def _item(problem: "Problem") -> dict[str, Any]:
 def _inputs(what: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     for name in what:
         path = Path(name)
-        if path.is_dir():
+        if name == "-":
+            yield "<stdin>", sys.stdin.buffer.read()
+        elif path.is_dir():
             for file in _spec_files(path):
                 yield str(file), file.read_bytes()
         elif path.exists():
@@ -99,7 +108,7 @@ def _of_commit(name: str) -> Iterator[tuple[str, bytes]]:
     try:
         yield from ((path, data) for path, data in changed_files(Path.cwd(), name) if _is_spec(path.rpartition("/")[2]))
     except LookupError as error:
-        raise CommandError(f"{name}: neither a file nor a commit here", Exit.NOT_FOUND) from error
+        raise CommandError(f"{name}: there is no such file, folder or commit", Exit.NOT_FOUND) from error
 
 
 def _manifest(ctx: click.Context, task: str | None, manifest: str | None, output: str) -> int:
@@ -115,7 +124,7 @@ def _manifest(ctx: click.Context, task: str | None, manifest: str | None, output
         problems: tuple[str, ...] = completeness(found)
     except InvalidManifestError as error:
         problems = error.problems
-    value = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "Validation", "file": str(path), "problems": list(problems)}
+    value = report("Validation", file=str(path), problems=list(problems))
     complete = f"{path}: complete and consistent"
     emit(
         value,

@@ -1,6 +1,6 @@
 """`ml verify`: prove a finished run from its files, offline.
 
-Promises: every check on its own line; exit 0 when all hold, 4 otherwise. Does not: need the store, a reconciler or the network.
+Promises: every check on its own line; exit 0 when all hold, 4 otherwise. Does not: need a reconciler or the network.
 """
 
 from pathlib import Path
@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
+from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import store_place
-from controller.entrypoints.cli.output import emit, output_option, paint
+from controller.entrypoints.cli.output import emit, examples, output_option, paint, report
 from controller.wiring import Place
 
 
 @click.command(
-    "verify", epilog="\b\nExamples:\n  ml verify digits\n  ml verify .fetchml/experiments/digits-abcd2345 --trust trust"
+    "verify", epilog=examples("ml verify digits", "ml verify .fetchml/experiments/digits-abcd2345 --trust trust")
 )
-@click.argument("what")
+@click.argument("what", shell_complete=complete_names)
 @click.option("--trust", type=click.Path(), help="Folder of public keys to trust (default: trust/ of the repository).")
 @output_option
 @click.pass_context
@@ -34,10 +35,8 @@ def verify_command(ctx: click.Context, what: str, trust: str | None, output: str
         raise CommandError(f"{keys}: no folder of public keys; name one with --trust", Exit.NOT_FOUND)
     checks = verify_run(run_folder(folder), trust_root(keys), revoked_keys(keys))
     ok = verified(checks)
-    value = {
-        "apiVersion": "fetchml.dev/v1alpha1", "kind": "Verification", "run": folder.name, "verified": ok,
-        "checks": [{"name": c.name, "ok": c.ok, "message": c.message, "file": c.file} for c in checks],
-    }  # fmt: skip
+    listed = [{"name": c.name, "ok": c.ok, "message": c.message, "file": c.file} for c in checks]
+    value = report("Verification", run=folder.name, verified=ok, checks=listed)
     emit(value, output, table=lambda _wide: _table(value), names=lambda: [folder.name])
     return Exit.OK if ok else Exit.REFUSED
 
