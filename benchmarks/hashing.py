@@ -1,6 +1,6 @@
 """Hashing datasets: one large file beside `openssl dgst`, and many small ones beside scandir + stat (+ sha256).
 
-Promises: ours and the floor in turn, in one run, on the same files in the page cache; medians (seconds) and their ratio.
+Promises: ours and the floor in turn, in one run, on the same files in the page cache; medians in s and their ratio.
 Does not: measure disks.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.inputs.beneath import folder
-from controller.inputs.hashing import file_clock, measure
-from controller.inputs.statcache import StatCache
+from controller.inputs.hashing import measure
+from controller.inputs.statcache import StatCache, file_clock
 
 NAME = "hashing"
 

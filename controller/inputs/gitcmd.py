@@ -34,10 +34,8 @@ _SETTINGS = (
     "diff.external=",
     "diff.orderFile=/dev/null",
     "fetch.recurseSubmodules=false",
-    "gpg.program=false",
     "log.showRoot=true",
     "log.showSignature=false",
-    "protocol.allow=never",
     "submodule.recurse=false",
 )
 

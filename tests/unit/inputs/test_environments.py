@@ -16,7 +16,6 @@ from controller.inputs.environments import Environments, explain_pip, read_recor
 from controller.inputs.interpreters import Interpreters
 from controller.ports.inputs import EnvironmentBuildError, no_progress
 
-
 ROOT = Path(__file__).parents[3]
 
 

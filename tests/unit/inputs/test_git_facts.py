@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.inputs.local import InputSettings
-from controller.inputs.worktree import LIMIT
+from controller.inputs.worktree import LIMIT, read_index
 from tests.fakes.repo import SPEC, Repo, new_repo, ready_repo
 
 pytestmark = pytest.mark.needs("git")
@@ -154,8 +154,14 @@ def test_a_touched_file_is_clean(repo: Repo) -> None:
     assert repo.facts().dirty == ()
 
 
-def test_an_edit_in_the_same_tick_as_the_index_is_seen(repo: Repo) -> None:
-    """git's racy rule: size and times are as in the index, the content is not."""
+def test_a_file_no_older_than_the_index_is_not_believed_by_its_stat(repo: Repo) -> None:
+    """git's racy rule: it may have been written again in the tick in which the index was."""
+    entry, now = read_index(str(repo.root), "code")[b"code/train.py"], (repo.root / "code/train.py").stat()
+    assert entry.matches(now, entry.mtime + 1)
+    assert not entry.matches(now, entry.mtime)
+
+
+def test_an_edit_that_keeps_size_and_mtime_is_seen(repo: Repo) -> None:
     file, index = repo.root / "code/train.py", repo.root / ".git/index"
     before = file.stat()
     with file.open("r+b") as stream:
