@@ -12,6 +12,8 @@ from typing import Any
 from controller.api.canonical import number_text
 from controller.api.scalars import resolve
 
+_BIG, _EXPONENT = 2.0**53, 1e21
+"""From the first on, the loader refuses whole numbers; from the second on, canonical text has an exponent."""
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+@-]*(?:[:=][A-Za-z0-9_./+@-]+)*")
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -24,6 +26,8 @@ def scalar(value: Any) -> str:
     """
     if value is None or isinstance(value, bool):
         return json.dumps(value)
+    if isinstance(value, float) and _BIG <= abs(value) < _EXPONENT:
+        return repr(value)  # as digits alone it would read as a whole number that no reader of JSON keeps exactly
     if isinstance(value, int | float):
         return number_text(value)
     if not isinstance(value, str):

@@ -19,6 +19,7 @@ from controller.inputs.environments import Environments
 from controller.inputs.git import find_top, git_facts
 from controller.inputs.gitcmd import GitError, Objects
 from controller.inputs.interpreters import Interpreters
+from controller.inputs.refs import refs_fingerprint
 from controller.inputs.secrets import SecretDeclaration, Secrets
 from controller.inputs.statcache import StatCache
 from controller.inputs.trees import address, normal
@@ -56,6 +57,10 @@ class LocalInputs(Inputs):
         self._interpreters = Interpreters(base / "cache" / "interpreters.json", self._settings.pythons)
         self._secrets = Secrets(self._settings.secrets)
         self._tracked: dict[tuple[str, str], DatasetFacts] = {}
+
+    def fingerprint(self) -> str:
+        """See Inputs."""
+        return refs_fingerprint(self._root)
 
     def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
         """See Inputs."""

@@ -85,6 +85,11 @@ class Queue:
         if not line:
             del self._lines[request.owner]
 
+    def head(self) -> Request | None:
+        """Who comes first, whether or not there is room."""
+        runs = (line.head[-1] for line in self._lines.values())
+        return min(map(self._waiting.__getitem__, runs), key=lambda request: request.order, default=None)
+
     def ahead(self, request: Request) -> int:
         """How many others come before it."""
         earlier = self._waiting.get(request.run_id)

@@ -1,7 +1,8 @@
 """The registry of durable steps: every place where the program changes what survives it.
 
-Promises: each durable step has one registered name, and code runs it inside ``with durable.step(NAME)``. The fault harness
-enumerates STEPS and installs a hook that kills the process before or after a step; a step no test has killed fails CI.
+Promises: each durable step has one registered name, and code runs it inside ``with durable.step(NAME)``. The fault
+harness enumerates STEPS and installs a hook that kills the process before or after a step; a step no test has killed
+fails CI.
 Does not: do anything in production beyond one function call.
 """
 

@@ -37,6 +37,10 @@ class Inputs(ABC):
     def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
         """Facts of the source's repository; None when the spec names none and lies in none."""
 
+    def fingerprint(self) -> str:
+        """Moves when HEAD, a branch or a remote-tracking ref may have moved; cheap enough for every second."""
+        return ""
+
     @abstractmethod
     def snapshot_facts(self, sha256: str) -> SnapshotFacts:
         """Is it in the object store, and does it verify?"""

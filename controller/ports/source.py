@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,6 +68,17 @@ class Source(ABC):
         Raises:
             InvalidDocumentError: its file is invalid now (invalid is not deleted; what runs goes on).
         """
+
+    def standing(self, kinds: frozenset[str]) -> tuple[Document, ...]:
+        """Every valid document of these (few) kinds; also where `poll` was never called."""
+        from controller.api.problems import InvalidDocumentError
+
+        found: list[Document] = []
+        for key in self.keys():
+            if key.kind in kinds:
+                with suppress(InvalidDocumentError):
+                    found += self.get(key)
+        return tuple(found)
 
     @abstractmethod
     def keys(self) -> frozenset[Key]:

@@ -194,6 +194,10 @@ class Store(ABC):
         """Approved plan digests, or None when nothing was ever approved."""
 
     @abstractmethod
+    def approvals_given(self) -> int:
+        """How many approvals there are in all; one that is given moves it."""
+
+    @abstractmethod
     def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         """The lease, or None while somebody else holds it. Renewing one's own keeps its token."""
 

@@ -1,7 +1,7 @@
 """Carry one attempt from intent to recorded, one durable state at a time.
 
-Promises: safe to repeat from any state after a crash: what a state needs is done before the state is committed, and doing it again does
-no harm. Nothing is created before the intent is stored; "already there" means adopt.
+Promises: safe to repeat from any state after a crash: what a state needs is done before the state is committed, and
+doing it again does no harm. Nothing is created before the intent is stored; "already there" means adopt.
 Does not: decide whether to launch, retry or finish (plan/decide.py does).
 """
 
@@ -38,14 +38,15 @@ def follow(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
 
 def stop(ports: Ports, run: RunRow, attempt: AttemptRow, reason: str) -> Outcome | None:
     """Ask the runtime to stop the attempt; one that never started just ends."""
-    folder = run_files(ports.base, run.run_id).folder
-    seen = ports.runtime.inspect(_name(run, attempt), folder)
+    name, folder = _name(run, attempt), run_files(ports.base, run.run_id).folder
+    seen = ports.runtime.inspect(name, folder)
+    if seen.state in (RuntimeState.CREATED, RuntimeState.RUNNING):  # CREATED: from now on nobody can start it any more
+        ports.runtime.stop(name, folder, grace=LaunchRecord(run.launch).grace)
     if seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED) and attempt.state is not AttemptState.STARTED:
-        ports.runtime.remove(_name(run, attempt), folder)
+        ports.runtime.remove(name, folder)
         _end(ports, attempt, reason, "it had not started")
         return None
-    if seen.state is RuntimeState.RUNNING:
-        ports.runtime.stop(_name(run, attempt), folder, grace=LaunchRecord(run.launch).grace)
+    if seen.state in (RuntimeState.CREATED, RuntimeState.RUNNING):
         return Waiting(ports.policy.poll_seconds, "Stopping", f"{reason}: SIGTERM, then SIGKILL after the grace period")
     return _start(ports, run, attempt) if attempt.state is AttemptState.CREATED else _look(ports, run, attempt)
 
@@ -114,10 +115,12 @@ def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
         return None
     if seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED):
         ports.runtime.start(describe(ports, run, attempt))
-    started = seen.started_at or timestamp(ports.clock.now())
+    over = seen.state is RuntimeState.EXITED  # without a time of start it never ran: the runtime could not start it
+    started = seen.started_at or (None if over else timestamp(ports.clock.now()))
     row = ports.store.advance(run.run_id, attempt.number, AttemptState.STARTED, started_at=started)
-    write_atomic(files.manifest, running_manifest(ports, run, row))
-    ports.events.emit(run.run_id, "Normal", "Started", f"attempt {attempt.number} started")
+    if started:
+        write_atomic(files.manifest, running_manifest(ports, run, row))
+        ports.events.emit(run.run_id, "Normal", "Started", f"attempt {attempt.number} started")
     return None
 
 

@@ -1,26 +1,30 @@
-"""What a finished attempt left: outputs, metrics, log, and its inputs hashed once more.
+"""What a finished attempt left: outputs, metrics, log, checkpoints, and its inputs hashed once more.
 
-Promises: outputs are regular files beneath the results folder, read without following links; inputs are re-hashed after the run, past
-the cache; a secret's value in an output is found. Does not: sign or decide.
+Promises: only regular files beneath the run's folders are read, never through a link, and nothing that can block (a
+FIFO) is waited for; inputs are re-hashed after the run, past the cache; a secret's value in an output or in the
+metrics is found, wherever in the file it stands. Does not: sign or decide.
 """
 
+import errno
 import hashlib
-import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from controller.api.experiment import Output
 from controller.facts.facts import DatasetFacts
 from controller.ports.inputs import Inputs
+from controller.reconcile import metrics
 from controller.reconcile.files import RunFiles
 from controller.reconcile.launch import LaunchRecord
 
 CHUNK = 2**20
-MAX_METRICS_BYTES = 64 * 2**20
+MAX_CHECKPOINT_FILES = 1_000_000
+"""Checkpoints are counted up to here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Collected:
     """What was found."""
 
     outputs: tuple[Mapping[str, Any], ...]
-    """name, path, sha256, size, required, present."""
+    """name, path, required, present; sha256 and size when present."""
     metrics: Mapping[str, float]
     """Last value of every metric."""
     bad_metric_lines: int
@@ -37,6 +41,8 @@ class Collected:
     log_size: int
     metrics_file: Mapping[str, Any] | None
     """sha256, size and lines of metrics.jsonl; None when there is none."""
+    checkpoint_files: int = 0
+    """Regular files that a next attempt finds in the checkpoints folder."""
     reason: str = ""
     """OutputMissing, OutputNotAFile, SecretInOutput, or empty."""
     message: str = ""
@@ -46,25 +52,42 @@ def collect(
     inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str], number: int
 ) -> Collected:
     """Look at the results folder and at the inputs, after the run."""
-    outputs = tuple(_output(files.results, output, tuple(secrets.values())) for output in record.spec.outputs)
-    metrics, lines, bad = read_metrics(files.metrics)
-    metrics_sha256, metrics_size, _ = _digest_beneath(files.results, files.metrics.name)
-    log_sha256, log_size, _ = _digest_beneath(files.folder, files.log.name)
-    reason, message = _objection(outputs)
+    needles = tuple(value.encode("utf-8", "surrogateescape") for value in secrets.values() if value)
+    found = {output.path: _read(files.results, output.path, needles) for output in record.spec.outputs}
+    measured = _read(files.results, files.metrics.name, needles)
+    parsed = _metrics(files) if measured.sha256 and not measured.leaks else metrics.Metrics()
+    log = _read(files.folder, files.log.name)
+    leaks = [path for path, read in [*found.items(), (files.metrics.name, measured)] if read.leaks]
+    reason, message = _objection(record.spec.outputs, found, leaks)
     return Collected(
-        outputs=tuple({key: value for key, value in output.items() if key != "secret"} for output in outputs),
-        metrics=metrics,
-        bad_metric_lines=bad,
+        outputs=tuple(_entry(output, found[output.path]) for output in record.spec.outputs),
+        metrics=parsed.last,
+        bad_metric_lines=parsed.bad,
         datasets_after={
             facts.name: inputs.rehash(_as_read(files, facts, number), record.document_file)
             for facts, _ in record.datasets
         },
-        log_sha256=log_sha256,
-        log_size=log_size,
-        metrics_file={"sha256": metrics_sha256, "size": metrics_size, "lines": lines} if metrics_sha256 else None,
+        log_sha256=log.sha256,
+        log_size=log.size,
+        metrics_file={"sha256": measured.sha256, "size": measured.size, "lines": parsed.lines}
+        if measured.sha256
+        else None,
+        checkpoint_files=count_files(files.checkpoints),
         reason=reason,
         message=message,
     )
+
+
+def count_files(folder: Path) -> int:
+    """Regular files beneath a folder, not through links; 0 when it is not there."""
+    count = 0
+    for here, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                count += stat.S_ISREG(Path(here, name).lstat().st_mode)
+        if count > MAX_CHECKPOINT_FILES:
+            break
+    return min(count, MAX_CHECKPOINT_FILES)
 
 
 def _as_read(files: RunFiles, facts: DatasetFacts, number: int) -> DatasetFacts:
@@ -72,86 +95,84 @@ def _as_read(files: RunFiles, facts: DatasetFacts, number: int) -> DatasetFacts:
     return replace(facts, tracked=False, path=str(files.dataset(number, facts.name))) if facts.tracked else facts
 
 
-def read_metrics(path: Path) -> tuple[dict[str, float], int, int]:
-    """The last value of every numeric field of a metrics.jsonl, how many lines it has, and how many could not be read."""
-    last: dict[str, float] = {}
-    lines = bad = 0
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return {}, 0, 0
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return {}, 0, 0
-        for line in file.read(MAX_METRICS_BYTES).splitlines():
-            lines += 1
-            try:
-                entry = json.loads(line)
-                last |= {str(key): value for key, value in entry.items() if _is_number(value)}
-            except (ValueError, AttributeError, RecursionError):
-                bad += bool(line.strip())
-    return last, lines, bad
+@dataclass(slots=True)
+class _Read:
+    """One file of the run, read to its end."""
+
+    sha256: str | None = None
+    """None: it is not there, or is no regular file."""
+    size: int = 0
+    leaks: bool = False
+    exists: bool = False
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+def _entry(output: Output, read: _Read) -> dict[str, Any]:
+    present = read.sha256 is not None
+    entry = {"name": output.name, "path": output.path, "required": output.required, "present": present}
+    return entry | ({"sha256": read.sha256, "size": read.size} if present else {})
 
 
-def _output(results: Path, output: Output, secrets: tuple[str, ...]) -> dict[str, Any]:
-    digest, size, leaked = _digest_beneath(results, output.path, secrets)
-    entry: dict[str, Any] = {
-        "name": output.name,
-        "path": output.path,
-        "required": output.required,
-        "present": digest is not None,
-    }
-    if digest is not None:
-        entry |= {"sha256": digest, "size": size}
-    return entry | {"secret": leaked}
-
-
-def _objection(outputs: tuple[Mapping[str, Any], ...]) -> tuple[str, str]:
-    leaks = [output["path"] for output in outputs if output["secret"]]
+def _objection(outputs: tuple[Output, ...], found: Mapping[str, _Read], leaks: list[str]) -> tuple[str, str]:
     if leaks:
         return "SecretInOutput", f"the value of a secret is in {', '.join(leaks)}"
-    missing = [output["path"] for output in outputs if output["required"] and not output["present"]]
-    if missing:
-        return "OutputMissing", f"required output not found in $(results) as a regular file: {', '.join(missing)}"
+    required = [output.path for output in outputs if output.required and found[output.path].sha256 is None]
+    odd = [path for path in required if found[path].exists]
+    if odd:
+        return "OutputNotAFile", f"{', '.join(odd)} in $(results) must be a regular file, not a link, folder or other"
+    if required:
+        return "OutputMissing", f"required output not found in $(results): {', '.join(required)}"
     return "", ""
 
 
-def _digest_beneath(folder: Path, relative: str, secrets: tuple[str, ...] = ()) -> tuple[str | None, int, bool]:
-    """Digest, size and whether a secret occurs, of a regular file beneath `folder`, never through a link."""
+def _metrics(files: RunFiles) -> metrics.Metrics:
+    with suppress(OSError), _open(files.results, files.metrics.name) as file:
+        return metrics.parse(file.read(metrics.MAX_BYTES))
+    return metrics.Metrics()
+
+
+def _read(folder: Path, relative: str, needles: tuple[bytes, ...] = ()) -> _Read:
+    """Digest, size and whether a needle occurs, of a regular file beneath `folder`."""
     try:
-        handle = _open_beneath(folder, relative)
-    except OSError:
-        return None, 0, False
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            return None, 0, False
-        digest = hashlib.sha256()
-        size, leaked, tail = 0, False, b""
-        needles = [secret.encode() for secret in secrets if secret]
-        overlap = max((len(needle) for needle in needles), default=1) - 1
-        while chunk := file.read(CHUNK):
+        file = _open(folder, relative)
+    except FileNotFoundError:
+        return _Read()
+    except OSError:  # a link, a socket, a folder that may not be entered
+        return _Read(exists=True)
+    with file:
+        digest, read, tail = hashlib.sha256(), _Read(exists=True), b""
+        overlap = max(map(len, needles), default=1) - 1
+        for chunk in _chunks(file):
             digest.update(chunk)
-            size += len(chunk)
+            read.size += len(chunk)
             window = tail + chunk
-            leaked = leaked or any(needle in window for needle in needles)
+            read.leaks = read.leaks or any(needle in window for needle in needles)
             tail = window[-overlap:] if overlap else b""
-    return "sha256:" + digest.hexdigest(), size, leaked
+    read.sha256 = "sha256:" + digest.hexdigest()
+    return read
 
 
-def _open_beneath(folder: Path, relative: str) -> int:
-    parts = [part for part in relative.split("/") if part not in ("", ".")]
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    for part in parts[:-1]:
-        try:
-            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-        finally:
-            os.close(here)
-        here = deeper
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+
+
+def _open(folder: Path, relative: str) -> BinaryIO:
+    """Open a regular file beneath a folder, without following a link and without waiting for a writer.
+
+    Raises:
+        OSError: there is none.
+    """
+    *parents, name = [part for part in relative.split("/") if part not in ("", ".")]
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        return os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+        for part in parents:
+            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = deeper
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
     finally:
         os.close(here)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise OSError(errno.EINVAL, "not a regular file", relative)
+    return os.fdopen(found, "rb")

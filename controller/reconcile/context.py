@@ -1,6 +1,7 @@
 """What a reconcile works with: the ports, and the work on one key.
 
-Promises: `Ports` is everything from outside that the reconciler may use; `Work` is what the steps learn about one key, in order.
+Promises: `Ports` is everything from outside that the reconciler may use; `Work` is what the steps learn about one
+key, in order.
 Does not: do anything.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from controller.api.documents import Document
 from controller.api.problems import Problem
+from controller.api.status import ExperimentStatus
 from controller.facts.facts import Facts
 from controller.plan.plan import Plan
 from controller.ports.clock import Clock
@@ -25,6 +27,7 @@ from controller.ports.store import AttemptRow, ExperimentRow, RunRow, Store
 from controller.preflight import Preflight
 from controller.reconcile.outcome import Outcome
 from controller.reconcile.place import Line
+from controller.reconcile.standing import Standing
 from controller.trust.levels import Judgement
 
 if TYPE_CHECKING:
@@ -65,6 +68,8 @@ class Ports:
     """Held while a run is placed and its intent committed: two workers never hand out the same CPU."""
     line: Line = field(default_factory=Line)
     """Who waits for room; touched under `placing` only."""
+    standing: Standing = field(default_factory=Standing)
+    """Quotas and trust policies of the source; a cache that may be dropped at any moment."""
     judged: dict[Key, "Evaluation"] = field(default_factory=dict)
     """Evaluations of specs whose run is active; a cache that may be dropped at any moment."""
 
@@ -92,3 +97,6 @@ class Work:
     foreign: bool = False
     """Known to the store from a place that this source does not cover: followed, never retired."""
     outcome: Outcome | None = None
+    status: ExperimentStatus | None = None
+    failed: bool = False
+    """An error ended a part of the pass: it is tried again with backoff."""

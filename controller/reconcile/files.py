@@ -1,7 +1,7 @@
 """The folder of a run, and files that are whole or absent.
 
-Promises: the layout of design contract section "Files"; `write_atomic` is durable when it returns (temp, fsync, rename, fsync of
-the folder). Does not: know what the files mean.
+Promises: the layout of design contract section "Files"; `write_atomic` is durable when it returns (temp, fsync,
+rename, fsync of the folder). Does not: know what the files mean.
 """
 
 import json
@@ -18,7 +18,7 @@ WRITE_RECORD = durable.register(
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace `path` durably; a reader sees the old or the new bytes, never half. Unchanged bytes are not written again.
+    """Replace `path` durably; a reader sees the old or the new bytes, never half. The same bytes are not written again.
 
     Raises:
         OSError: disk full, read-only, ...; the old file is untouched.

@@ -1,7 +1,7 @@
 """The standalone reconciler's loop: look at the source, keep the queue, run the workers, renew the lease.
 
-Promises: every event only says "look at this key again"; work is O(changed); an idle loop parses nothing and writes nothing; a lost
-lease stops all writing. Does not: decide anything about a key (reconciler.py does).
+Promises: every event only says "look at this key again"; work is O(changed); an idle loop parses nothing and writes
+nothing; a lost lease stops all writing. Does not: decide anything about a key (reconciler.py does).
 """
 
 import logging
@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from controller.api.status import ExperimentStatus
+from controller.api.status import ExperimentStatus, Phase
 from controller.ports.runtime import RuntimeState
 from controller.ports.source import Change, Key
-from controller.ports.store import FencedError, Lease
+from controller.ports.store import FencedError, Lease, StoreError
 from controller.reconcile.files import run_files
 from controller.reconcile.outcome import Outcome, Stalled, Waiting
 from controller.reconcile.queue import WorkQueue
@@ -25,7 +25,7 @@ LEASE_SECONDS = 15.0
 FIRST_PAUSE = 2.0
 WAITING_LONGEST = 30.0
 STALLED_LONGEST = 300.0
-"""Seconds: the first and the longest pauses before a key is looked at again, in case the world (or somebody) changed something."""
+"""Seconds: the first and the longest pauses before a key is looked at again, in case somebody changed something."""
 
 Listener = Callable[[Key, Outcome, ExperimentStatus | None], None]
 
@@ -58,6 +58,9 @@ class Loop:
     _hinted: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _active: set[Key] = field(default_factory=set)
+    """Keys with a run that is under way."""
+    _erring: set[Key] = field(default_factory=set)
+    """Those among them whose last pass ended in an error: not looked at before their backoff ends."""
     _pauses: dict[Key, int] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
     _looked: threading.Event = field(default_factory=threading.Event)
@@ -66,6 +69,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.queue = WorkQueue(self.reconciler.ports.clock.monotonic)
+        self.reconciler.ports.line.call = self._add
 
     def stop(self) -> None:
         """End the loop; runs go on without it."""
@@ -115,7 +119,7 @@ class Loop:
         """Recovery: everything in the source, every active run, and strays of ours that no record knows."""
         ports = self.reconciler.ports
         self._absorb(ports.source.poll(None))
-        for key in ports.source.keys():
+        for key in ports.source.keys():  # noqa: SIM118  # a source is no mapping
             self._add(key)
         for run in ports.store.runs(active=True):
             self._add(run.key)
@@ -143,19 +147,29 @@ class Loop:
             full = now >= due or (recheck is not None and now >= recheck)
             if not hints and not full:
                 continue
-            change = ports.source.poll(None if full else hints)
+            try:
+                change = ports.source.poll(None if full else hints)
+                self._absorb(change)
+            except FencedError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a look that failed is made again, whole
+                log.warning("the specs could not be looked at: %s; again in %.0f s", error, FIRST_PAUSE)
+                due = now + FIRST_PAUSE
+                continue
             if full:
                 self.counters.rescans += 1
                 due = now + self.rescan_seconds
             recheck = now + change.recheck_after if change.recheck_after is not None else None
-            self._absorb(change)
 
     def _absorb(self, change: Change) -> None:
         self.counters.parsed += change.parsed
         self.on_change(change)
         self._tell(change)
+        if self.reconciler.ports.standing.changed(change.keys):
+            self._look_again()
         for key in change.keys:
-            self._pauses.pop(key, None)
+            with self._lock:
+                self._pauses.pop(key, None)
             self._add(key)
 
     def _tell(self, change: Change) -> None:
@@ -192,7 +206,7 @@ class Loop:
             try:
                 outcome, status = self.reconciler.reconcile(key)
                 self.counters.reconciled += 1
-                self._plan_next(key, outcome)
+                self._plan_next(key, outcome, status)
                 self.listener(key, outcome, status)
             except FencedError as error:
                 self._fenced = error
@@ -203,22 +217,20 @@ class Loop:
             finally:
                 self.queue.done(key)
 
-    def _plan_next(self, key: Key, outcome: Outcome) -> None:
-        running = isinstance(outcome, Waiting) and outcome.reason in (
-            "Running",
-            "Stopping",
-            "SpecChangeWaits",
-            "SpecChangeRefused",
-        )
+    def _plan_next(self, key: Key, outcome: Outcome, status: ExperimentStatus | None) -> None:
+        running = status is not None and status.phase in (Phase.LAUNCHING, Phase.RUNNING)
         ended = self._remember(self._active, key, running)
-        self._leave_line(key, isinstance(outcome, Waiting) and outcome.reason == "WaitingForCapacity")
-        if isinstance(outcome, Stalled) or (isinstance(outcome, Waiting) and outcome.world):
-            count = self._pauses.get(key, 0)
-            self._pauses[key] = count + 1
+        waiting = outcome if isinstance(outcome, Waiting) else None
+        self._remember(self._erring, key, running and waiting is not None and waiting.failed)
+        self._leave_line(key, waiting is not None and waiting.reason == "WaitingForCapacity")
+        if isinstance(outcome, Stalled) or (waiting and waiting.world):
+            with self._lock:
+                count = self._pauses.get(key, 0)
+                self._pauses[key] = count + 1
             longest = STALLED_LONGEST if isinstance(outcome, Stalled) else WAITING_LONGEST
-            self.queue.add_after(key, min(FIRST_PAUSE * 2**count, longest))
-        elif isinstance(outcome, Waiting):
-            self.queue.add_after(key, outcome.after)
+            self.queue.add_after(key, min(FIRST_PAUSE * 2 ** min(count, 16), longest))
+        elif waiting:
+            self.queue.add_after(key, waiting.after)
         if ended:
             self._serve_line()
 
@@ -233,11 +245,11 @@ class Loop:
             self._serve_line()
 
     def _serve_line(self) -> None:
-        """Let the head of the line try again."""
+        """Let the head of the line try again; it calls whoever may start instead of it or beside it."""
         with self.reconciler.ports.placing:
-            first = self.reconciler.ports.line.first(2 * self.workers)
-        for key in first:
-            self._add(key)
+            first = self.reconciler.ports.line.first()
+        if first is not None:
+            self._add(first)
 
     def _remember(self, keys: set[Key], key: Key, member: bool) -> bool:
         """Keep `key` in the set or not; True when it left."""
@@ -247,22 +259,46 @@ class Loop:
         return left
 
     def _wake(self) -> None:
-        """Look at active runs as soon as one may have ended."""
-        runtime = self.reconciler.ports.runtime
+        """Look at active runs as soon as one may have ended, and at what was refused as soon as its world moved."""
+        runtime, before = self.reconciler.ports.runtime, self._world()
         while not self._stop.is_set():
             runtime.wait(1.0)
             with self._lock:
-                active = tuple(self._active)
+                active = tuple(self._active - self._erring)
             for key in active:
                 self._add(key)
+            now = self._world()
+            if now != before:
+                before = now
+                self._look_again()
+
+    def _world(self) -> tuple[str, int]:
+        """What a refused spec may have waited for: another commit, an approval. Cheap: this is asked every second."""
+        ports = self.reconciler.ports
+        try:
+            return ports.inputs.fingerprint(), ports.store.approvals_given()
+        except (OSError, StoreError):
+            return "", -1
+
+    def _look_again(self) -> None:
+        """Look at everything now that was refused, waits for the world, or waits for room."""
+        with self._lock:
+            paused = tuple(self._pauses)
+            self._pauses.clear()
+        for key in paused:
+            self._add(key)
+        self._serve_line()
 
     def _renew(self, lease: Lease) -> None:
         store = self.reconciler.ports.store
         while not self._stop.wait(LEASE_SECONDS / 3):
             try:
                 kept = store.acquire(LEASE_NAME, self.holder, LEASE_SECONDS)
-            except Exception:
-                log.exception("the lease could not be renewed; trying again")
+            except (
+                OSError,
+                StoreError,
+            ) as error:  # locked, or the disk is full; the fence guards every write meanwhile
+                log.warning("the lease of the store could not be renewed: %s; trying again", error)
                 continue
             if kept is None or kept.token != lease.token:
                 self._fenced = FencedError("another reconciler holds the lease of this store now")

@@ -1,7 +1,7 @@
 """run_manifest.json from what the store, the host and the runtime know.
 
-Promises: `running_manifest` at the start of an attempt, `final_manifest` once a run ended; both obey the life-cycle laws of
-controller/api/manifest.py. Does not: sign.
+Promises: `running_manifest` at the start of an attempt, `final_manifest` once a run ended; both obey the life-cycle
+laws of controller/api/manifest.py. Does not: sign.
 """
 
 import json
@@ -138,10 +138,11 @@ def _log(collected: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _checkpoints(record: LaunchRecord, attempts: Sequence[AttemptRow]) -> list[dict[str, Any]]:
+    """What each attempt left in the checkpoints folder, and whose files it found there."""
     if record.spec.checkpoint is None:
         return []
+    left = [int(row.data.get("collected", {}).get("checkpoint_files", 0)) for row in attempts]
     return [
-        {"attempt": row.number, "resumed_from": row.number - 1 if row.number > 1 and row.data.get("checkpoint_files") else None,
-         "files": int(row.data.get("checkpoint_files", 0))}
-        for row in attempts
-    ]  # fmt: skip
+        {"attempt": row.number, "files": files, "resumed_from": earlier.number if earlier and found else None}
+        for row, files, earlier, found in zip(attempts, left, [None, *attempts], [0, *left], strict=False)
+    ]

@@ -11,6 +11,7 @@ from controller.api.experiment import Experiment
 from controller.facts.facts import DatasetFacts, Facts, GitFacts, PolicyFacts
 from controller.ports.store import ExperimentRow
 from controller.reconcile.context import Ports
+from controller.reconcile.standing import required_level
 
 
 def experiment_of(document: Document) -> Experiment:
@@ -55,8 +56,10 @@ def _datasets(ports: Ports, document: Document, git: GitFacts | None) -> tuple[D
 
 def _policy(ports: Ports, document: Document) -> PolicyFacts:
     policy = ports.policy
+    rules = ports.standing.rules(ports.source, document)
     return PolicyFacts(
         network_full_allowed=any(fnmatchcase(_namespace(document), pattern) for pattern in policy.allow_network),
-        require_approval=policy.require_approval,
+        require_approval=policy.require_approval or any(rule.require_approval for rule in rules),
+        min_trust_level=required_level(rules),
         signing_key=ports.signer is not None,
     )

@@ -20,6 +20,8 @@ class Waiting:
     message: str = ""
     world: bool = False
     """Nothing of ours will end the wait, only the world: looked at again ever more rarely."""
+    failed: bool = False
+    """An error is the reason; `after` is a backoff."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The work queue: keys to look at, now or later.
 
-Promises (as client-go's workqueue): a key is never worked on twice at once; a key added while it is worked on is worked on once more
-afterwards; of several "later" times the earliest counts. Thread-safe. Does not: know what a key means.
+Promises (as client-go's workqueue): a key is never worked on twice at once; a key added while it is worked on is
+worked on once more afterwards; of several "later" times the earliest counts. Thread-safe. Does not: know what a key
+means.
 """
 
 import heapq

@@ -1,7 +1,7 @@
 """The end of a run: manifest, signed statement, signed verdict, and the commit that it is over.
 
-Promises: repeatable until the last commit; the statement is verified from its files before the run is called recorded. A run that
-never started has no manifest, and its status says so. Does not: decide the outcome.
+Promises: repeatable until the last commit; the statement is verified from its files before the run is called
+recorded. A run that never started has no manifest, and its status says so. Does not: decide the outcome.
 """
 
 from dataclasses import asdict
@@ -80,7 +80,7 @@ def _prove(ports: Ports, run: RunRow, manifest: RunManifest) -> dict[str, Any]:
 
 
 def _sign(ports: Ports, signer: Signer, files: RunFiles, data: bytes, judgement: Judgement) -> None:
-    """Both envelopes; an Ed25519 signature of the same bytes is the same, so repeating after a crash changes nothing but the time."""
+    """Both envelopes; the same bytes get the same Ed25519 signature, so a repetition changes nothing but the time."""
     attestation = signer.sign(PAYLOAD_TYPE, provenance_statement(data))
     write_atomic(files.attestation, attestation)
     verdict = verdict_statement(data, attestation, judgement, timestamp(ports.clock.now()))

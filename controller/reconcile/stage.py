@@ -1,7 +1,8 @@
 """Prepare the folder of one attempt and say what the runtime shall start.
 
-Promises: repeatable: a crash in the middle leaves something that the next call replaces. Code comes from the commit, never from the
-working tree; what the plan pinned is compared again with what was staged. Results and log of an earlier attempt are kept beside it.
+Promises: repeatable: a crash in the middle leaves something that the next call replaces. Code comes from the commit,
+never from the working tree; what the plan pinned is compared again with what was staged. Results and log of an
+earlier attempt are kept beside it.
 Does not: start anything.
 """
 

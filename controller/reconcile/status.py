@@ -42,6 +42,8 @@ def phase_of(work: Work) -> Phase:
     """The summary of everything else."""
     if work.run and work.run.state in _RUN_PHASE:
         return _RUN_PHASE[work.run.state]
+    if work.run and isinstance(work.outcome, Stalled):
+        return Phase.PENDING  # a retry that is held while the spec is suspended: nothing runs
     if work.run and work.attempt:
         return Phase.LAUNCHING if work.attempt.state in _LAUNCHING else Phase.RUNNING
     if work.elsewhere and work.document and work.document.model.status:

@@ -1,7 +1,7 @@
 """The steps of one reconcile, in order.
 
-Promises: each step fills in `Work` and returns None to go on, or an outcome that ends the pass; running all of them again from the
-start is always right. Does not: write the status (reconciler.py does, at its one exit).
+Promises: each step fills in `Work` and returns None to go on, or an outcome that ends the pass; running all of them
+again from the start is always right. Does not: write the status (reconciler.py does, at its one exit).
 """
 
 from collections.abc import Callable
@@ -9,17 +9,25 @@ from dataclasses import asdict
 
 from controller.api.documents import Document
 from controller.api.problems import InvalidDocumentError
-from controller.placement import Request, request_of
+from controller.placement import Placement, Request, request_of
 from controller.plan.decide import Action, Desired, Kind, RunView, decide
 from controller.ports.store import AttemptRow, AttemptState, ExperimentRow, RunRow
 from controller.preflight.model import Verdict
 from controller.reconcile import attempt as attempts
 from controller.reconcile.context import Ports, Work
-from controller.reconcile.evaluate import Evaluation, desired_of, desired_of_run, evaluate_document, rerun_token, view
+from controller.reconcile.evaluate import (
+    Evaluation,
+    desired_of,
+    desired_of_run,
+    evaluate_document,
+    rerun_token,
+    view,
+    world_now,
+)
 from controller.reconcile.launch import launch_record
 from controller.reconcile.observe import experiment_of
 from controller.reconcile.outcome import Done, Outcome, Stalled, Waiting
-from controller.reconcile.place import try_place, world_of
+from controller.reconcile.place import try_place
 from controller.reconcile.record import finish
 from controller.reconcile.times import timestamp
 
@@ -49,7 +57,7 @@ def retire(ports: Ports, work: Work) -> Outcome | None:
     """A spec that is gone: its active run is cancelled, its history stays. One that may come back is left alone."""
     if work.document or work.problems or work.clash or work.foreign:
         return None
-    if work.key in ports.source.keys():
+    if work.key in ports.source.keys():  # noqa: SIM118  # a source is no mapping
         return (
             None
             if work.run
@@ -62,7 +70,7 @@ def retire(ports: Ports, work: Work) -> Outcome | None:
 
 
 def judge(ports: Ports, work: Work) -> Outcome | None:
-    """Facts, plan and preflight of the document; remembered while a run is active, so that following it costs nothing."""
+    """Facts, plan and preflight of the document; remembered while a run is active: following it costs nothing."""
     if work.document is None or work.row is None:
         return None
     finished = None if work.run else _finished(ports, work)
@@ -133,7 +141,7 @@ def _take(work: Work, evaluation: Evaluation) -> None:
 def _desired(ports: Ports, work: Work) -> Desired | None:
     if work.evaluation is not None and work.row is not None:
         return desired_of(work.evaluation, work.row.uid, work.row.spec_sha256)
-    kept = work.problems or work.clash or work.foreign or work.key in ports.source.keys()
+    kept = work.problems or work.clash or work.foreign or work.key in ports.source.keys()  # noqa: SIM118  # a source is no mapping
     return desired_of_run(work.run) if work.run and kept else None
 
 
@@ -191,12 +199,12 @@ def _launch(ports: Ports, work: Work, action: Action) -> Outcome | None:
         return objection
     request = request_of(evaluation.experiment, action.run_id, timestamp(ports.clock.now()))
     with ports.placing:
-        world = world_of(evaluation.facts.host, ports.store, ports.policy.max_cpu, ports.policy.max_memory)
+        world = world_now(ports, evaluation)
         placed = try_place(ports.line, world, work.key, request)
         if not placed.fits:
             work.placement = placed.message
             return Waiting(30.0, "WaitingForCapacity", f"{placed.reason}: {placed.message}")
-        work.run = _intent(work.row, request, evaluation)
+        work.run = _intent(work.row, request, placed, evaluation)
         work.attempt = ports.store.begin_run(work.run, ports.runtime.name)
     ports.events.emit(str(work.key), "Normal", "Launching", f"run {action.run_id}: {action.message}")
     return None
@@ -211,7 +219,7 @@ def _objection(evaluation: Evaluation) -> Outcome | None:
     return Waiting(2.0, worst.reason, worst.message, world=True)
 
 
-def _intent(row: ExperimentRow, request: Request, evaluation: Evaluation) -> RunRow:
+def _intent(row: ExperimentRow, request: Request, placed: Placement, evaluation: Evaluation) -> RunRow:
     launch = launch_record(evaluation.document, evaluation.experiment, evaluation.facts, evaluation.ceiling)
     return RunRow(
         run_id=request.run_id,
@@ -223,7 +231,7 @@ def _intent(row: ExperimentRow, request: Request, evaluation: Evaluation) -> Run
         created_at=request.created_at,
         plan=evaluation.plan.data,
         spec=evaluation.experiment.canonical(),
-        launch=launch | {"spec_sha256": row.spec_sha256, "request": asdict(request)},
+        launch=launch | {"spec_sha256": row.spec_sha256, "request": asdict(request), "gpus": list(placed.gpus)},
     )
 
 

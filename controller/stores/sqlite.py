@@ -150,6 +150,10 @@ class SqliteStore(Store):
         rows = self._read("SELECT plan_sha256 FROM approvals WHERE uid = ? ORDER BY rowid", (uid,))
         return tuple(row[0] for row in rows) or None
 
+    def approvals_given(self) -> int:
+        """See the port."""
+        return int(self._read("SELECT count(*) FROM approvals")[0][0])
+
     def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         """See the port. `holder` must be this process's own (pid and a random part)."""
         now = self._clock.monotonic()

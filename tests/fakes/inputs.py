@@ -36,6 +36,12 @@ class FakeInputs(Inputs):
     build_errors: list[EnvironmentBuildError] = field(default_factory=list)
     """Raised by the next builds, first first."""
     calls: list[str] = field(default_factory=list)
+    refs: str = ""
+    """Set it to say that a ref moved."""
+
+    def fingerprint(self) -> str:
+        """As set."""
+        return self.refs
 
     def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
         """As set."""

@@ -187,6 +187,9 @@ class FakeStore(Store):
     def approvals(self, uid: str) -> tuple[str, ...] | None:
         return tuple(self._open().approvals.get(uid, ())) or None
 
+    def approvals_given(self) -> int:
+        return sum(map(len, self._open().approvals.values()))
+
     def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         memory = self._open()
         now = self._clock.monotonic()
