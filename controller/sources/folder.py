@@ -44,6 +44,7 @@ from controller.sources.index import (
     digest,
     encode,
     mark,
+    user_parts,
 )
 from controller.sources.scan import Walk, is_spec_path, names
 from controller.sources.watch import FolderWatch
@@ -176,8 +177,6 @@ class FolderSource(Source):
         watch.start()
         return watch.stop
 
-    # -- looking
-
     def _look_everywhere(self, look: _Look) -> None:
         self._unsettled.clear()
         walk = Walk(self.root)
@@ -259,7 +258,7 @@ class FolderSource(Source):
     def _put(self, path: str, entry: Entry, loaded: Loaded, look: _Look) -> None:
         old = self._index.entry(path)
         docs = self._index.former_keys(path) if loaded.problems else {}
-        for key, user_part in _user_parts(loaded).items():
+        for key, user_part in user_parts(loaded).items():
             had = old.docs.get(key) if old else None
             ours = had is None or had.wrote in (UNMARKED, mark(entry.content))
             if not ours:  # somebody replaced the status that we wrote
@@ -295,8 +294,6 @@ class FolderSource(Source):
             if said:
                 _log.warning("%s", said)
                 self._look_at(path.rpartition("/")[0], look)
-
-    # -- deciding
 
     def _change(self, look: _Look, parsed: int, *, scanned: bool) -> Change:
         missing = {key: withheld.since for key, withheld in self._index.withheld.items()}
@@ -342,8 +339,6 @@ class FolderSource(Source):
 
     def _placed(self, problem: Problem) -> Problem:
         return replace(problem, file=self._prefix + problem.file)
-
-    # -- parsing
 
     def _parse(self, path: str, read: FileBytes, content: bytes, *, racy: bool) -> Loaded:
         loaded = load(read.data, self._prefix + path)
@@ -392,11 +387,3 @@ class FolderSource(Source):
 
     def _now_ns(self) -> int:
         return int(self._clock.now().timestamp() * 1e9)
-
-
-def _user_parts(loaded: Loaded) -> dict[KeyBytes, bytes]:
-    """Digest of the user part by key; a name that stands twice in one file counts with both bodies."""
-    parts: dict[KeyBytes, list[bytes]] = {}
-    for document in loaded.documents:
-        parts.setdefault(encode(key_of(document)), []).append(document.user_part)
-    return {key: digest(b"\0".join(same)) for key, same in parts.items()}

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from controller.ports.source import Key
+from controller.api.documents import Loaded
+from controller.ports.source import Key, key_of
 from controller.sources.files import STAT_BYTES
 
 DIGEST_BYTES = 16
@@ -41,6 +42,14 @@ def encode(key: Key) -> KeyBytes:
 def decode(key: KeyBytes) -> Key:
     """The key of `encode`."""
     return Key(*key.decode().split("\0"))
+
+
+def user_parts(loaded: Loaded) -> dict[KeyBytes, bytes]:
+    """Digest of the user part by key; a name that stands twice in one file counts with both bodies."""
+    parts: dict[KeyBytes, list[bytes]] = {}
+    for document in loaded.documents:
+        parts.setdefault(encode(key_of(document)), []).append(document.user_part)
+    return {key: digest(b"\0".join(same)) for key, same in parts.items()}
 
 
 class Doc(NamedTuple):

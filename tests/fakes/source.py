@@ -78,7 +78,8 @@ class FakeSource(Source):
 
     def get(self, key: Key) -> tuple[Document, ...]:
         """From the bytes as they are now."""
-        found, problems = [], []
+        found: list[Document] = []
+        problems: list[Problem] = []
         for path, data in self.files.items():
             loaded = load(data, path)
             mine = [document for document in loaded.documents if key_of(document) == key]
