@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from controller.api.base import BYTES_PATTERN, CPU_PATTERN, DURATION_PATTERN, byte_count, cores, seconds
+from controller.api.canonical import MAX_INTEGER
 from controller.api.paths import Step
 
 Values = Mapping[str, Any]
@@ -47,7 +49,7 @@ def _texts(value: Values, listed: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _meant(word: str, choices: list[str]) -> str:
-    near = difflib.get_close_matches(word, choices, n=1)
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     return f"did you mean {near[0]}?" if near else ""
 
 
@@ -322,6 +324,51 @@ def _command(spec: Values) -> Iterator[Finding]:
             yield Finding(("spec", "command", index), "InvalidCommand", "an argument may not contain line ends", fix)
 
 
+def _paths(spec: Values) -> Iterator[Finding]:
+    places: list[tuple[tuple[Step, ...], Any]] = [
+        (("spec", "source", "git", "path"), _mapping(_mapping(spec, "source"), "git").get("path")),
+        (
+            ("spec", "environment", "dependencies", "manifest"),
+            _mapping(_mapping(spec, "environment"), "dependencies").get("manifest"),
+        ),
+        *((("spec", "outputs", index, "path"), path) for index, path in _texts(spec, "outputs", "path")),
+    ]
+    for steps, path in places:
+        if isinstance(path, str) and path.startswith("-"):
+            yield Finding(steps, "InvalidPath", "begins with '-', as an option does", f"write ./{path} or rename it")
+
+
+_MOST_SECONDS = 10 * 366 * 86400
+
+
+def _amount_fault(name: str, text: str) -> str | None:
+    """What is wrong with an amount that is spelled well."""
+    if name == "deadline":
+        return None if 0 < seconds(text) <= _MOST_SECONDS else "is no time between a moment and ten years"
+    if name == "cpu":
+        return None if cores(text) > 0 else "is no CPU at all"
+    return None if 1 <= byte_count(text) <= MAX_INTEGER else "is no amount of bytes that a machine has"
+
+
+_AMOUNTS = {"cpu": CPU_PATTERN, "memory": BYTES_PATTERN, "disk": BYTES_PATTERN, "deadline": DURATION_PATTERN}
+
+
+def _amounts(spec: Values) -> Iterator[Finding]:
+    resources = _mapping(spec, "resources")
+    for steps, values in (
+        (("spec", "resources"), resources),
+        (("spec", "resources", "gpu"), _mapping(resources, "gpu")),
+        (("spec", "scheduling"), _mapping(spec, "scheduling")),
+    ):
+        for name, text in values.items():
+            spelled = (
+                name in _AMOUNTS and isinstance(text, str) and len(text) <= 32 and re.fullmatch(_AMOUNTS[name], text)
+            )
+            fault = _amount_fault(name, text) if spelled else None
+            if fault:
+                yield Finding((*steps, name), "InvalidAmount", fault, "write what one run really needs")
+
+
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 _LABEL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
@@ -341,7 +388,10 @@ def _labels(document: Values) -> Iterator[Finding]:
                 yield Finding(("metadata", part, key), "InvalidLabel", f"{value!r} is no value of a label", fix)
 
 
-_EXPERIMENT = (_references, _duplicates, _mounts, _environment, _repository, _uris, _image, _command)
+_EXPERIMENT = (
+    *(_references, _duplicates, _mounts, _environment, _repository),
+    *(_uris, _image, _command, _paths, _amounts),
+)
 
 
 def findings(document: Values) -> list[Finding]:

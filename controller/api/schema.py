@@ -55,6 +55,8 @@ def _untitled(schema: Any) -> Any:
         return [_untitled(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
+    if "patternProperties" in schema:
+        schema = {"additionalProperties": False, **schema}  # the keys of such a mapping must match
     return {
         key: {name: _untitled(child) for name, child in value.items()}
         if key in {"properties", "$defs"}

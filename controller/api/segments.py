@@ -37,9 +37,12 @@ class Segment(NamedTuple):
     """Lines of the file before it."""
 
 
-_UNWANTED = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]|(?<!\\A)\ufeff|\r(?!\n)"
-)  # NEL, LS and PS are line ends in YAML 1.1 and ordinary characters in YAML 1.2
+# Controls; NEL, LS and PS, which end lines in YAML 1.1 but not in 1.2; and what turns the direction of text around, so
+# that a reviewer reads something else than the parser.
+_HIDDEN = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufffe\uffff]"
+HIDDEN = re.compile(_HIDDEN)
+"""A character that no text of a spec may contain, however it is written."""
+_UNWANTED = re.compile(rf"{_HIDDEN}|(?<!\A)\ufeff|\r(?!\n)")
 _PRINTABLE_ASCII = bytes([9, 10, *range(32, 127)])
 _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 
@@ -98,10 +101,10 @@ def segments(data: bytes) -> list[Segment]:
     Blank lines and comments before the first `---` belong to the document that it begins, those after `...` to the
     one that it ends. A marker at the start of a line is one wherever it stands, inside quotes and block scalars too.
     """
-    if b"---" not in data and b"..." not in data:
+    markers = list(_MARKER.finditer(data)) if b"---" in data or b"..." in data else []
+    if not markers:
         return [Segment(data, 0)]
     cuts = [0]
-    markers = list(_MARKER.finditer(data))
     ends = [marker.start() for marker in markers[1:]] + [len(data)]
     for marker, next_marker in zip(markers, ends, strict=True):
         if marker.group(1) == b"---":

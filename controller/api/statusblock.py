@@ -26,14 +26,14 @@ def is_flow(root: Node | None) -> bool:
     return not isinstance(root, MappingNode) or bool(root.flow_style)
 
 
-def user_part(data: bytes, root: Node | None) -> bytes:
-    """The document without its status block, given its node tree."""
+def _around(data: bytes, root: Node | None) -> tuple[bytes, bytes]:
+    """What stands before and after the status block; all and nothing when there is none."""
     if b"status" not in data or not isinstance(root, MappingNode) or root.flow_style:
-        return data
+        return data, b""
     starts = [key.start_mark.line for key, _ in root.value]
     mine = next((index for index, (key, _) in enumerate(root.value) if key.value == "status"), None)
     if mine is None:
-        return data
+        return data, b""
     lines = data.splitlines(keepends=True)
     start = starts[mine]
     end = starts[mine + 1] if mine + 1 < len(starts) else len(data[: find_end(data)].splitlines())
@@ -42,7 +42,13 @@ def user_part(data: bytes, root: Node | None) -> bytes:
     before, after = b"".join(lines[:start]), b"".join(lines[end:])
     if not after and lines[start].rstrip().endswith(NO_NEWLINE):
         before = before.removesuffix(b"\n").removesuffix(b"\r")
-    return before + after
+    return before, after
+
+
+def user_part(data: bytes, root: Node | None) -> bytes:
+    """The document without its status block, given its node tree."""
+    before, after = _around(data, root)
+    return before + after if after else before
 
 
 def _is_blank(line: bytes) -> bool:
@@ -50,11 +56,11 @@ def _is_blank(line: bytes) -> bool:
 
 
 def user_part_of(data: bytes, index: int = 0) -> bytes:
-    """The user part of a file's document, for comparing two versions of a file; the bytes as they are when it is no
+    """The user part of a file's document, for comparing versions of a file; its bytes as they are when it is no
     YAML."""
-    if b"status" not in data or check_bytes(data):
-        return data if index == 0 and b"---" not in data and b"..." not in data else _segment(data, index).data
     segment = _segment(data, index)
+    if b"status" not in segment.data or check_bytes(data):
+        return segment.data
     return user_part(segment.data, parse(segment).root)
 
 
@@ -70,20 +76,26 @@ def with_status(document: bytes, status: Mapping[str, Any]) -> bytes:
         ValueError: the document cannot hold one (flow root, several documents, not YAML), or the status is no JSON.
     """
     root, value = _sole_mapping(document)
-    user = user_part(document, root)
-    split = find_end(user)
-    body, tail = user[:split], user[split:]
-    first_newline = body.find(b"\n")
-    newline = "\r\n" if first_newline > 0 and body[first_newline - 1 : first_newline] == b"\r" else "\n"
+    before, after = _around(document, root)
+    user = before + after
+    places = [find_end(user), len(before)]  # the second keeps a block where it was, when moving it would change a text
+    for place in places:
+        written = user[:place] + _block(user[:place], status, root.start_mark.column) + user[place:]
+        if _keeps(written, user, value):
+            return written
+    raise ValueError("a status block cannot be written without changing what the document says")
+
+
+def _block(before: bytes, status: Mapping[str, Any], margin: int) -> bytes:
+    """The block's bytes, with the line ends of the text before it."""
+    first = before.find(b"\n")
+    newline = "\r\n" if first > 0 and before[first - 1 : first] == b"\r" else "\n"
     head, *rest = yaml_writer.lines({"status": dict(status)})
-    complete = not body or body.endswith(b"\n")
+    complete = not before or before.endswith(b"\n")
     if not complete:
         head = f"{head} {NO_NEWLINE.decode()}"
-    margin = " " * root.start_mark.column
-    block = ("" if complete else newline) + "".join(f"{margin}{line}{newline}" for line in (head, *rest))
-    written = body + block.encode() + tail
-    _verify(written, user, value)
-    return written
+    block = "".join(f"{' ' * margin}{line}{newline}" for line in (head, *rest))
+    return (block if complete else newline + block).encode()
 
 
 def _sole_mapping(document: bytes) -> tuple[Node, dict[str, Any]]:
@@ -104,10 +116,9 @@ def _sole_mapping(document: bytes) -> tuple[Node, dict[str, Any]]:
     return tree.root, tree.value
 
 
-def _verify(written: bytes, user: bytes, value: dict[str, Any]) -> None:
-    """The written document must differ from the old one in its status only (an anchor inside a status may forbid
+def _keeps(written: bytes, user: bytes, value: dict[str, Any]) -> bool:
+    """Whether the written document differs from the old one in its status only (an anchor inside it may forbid
     that)."""
     tree = parse(Segment(written, 0))
     same = isinstance(tree.value, dict) and {**tree.value, "status": None} == {**value, "status": None}
-    if not same or user_part(written, tree.root) != user:
-        raise ValueError("a status block cannot be written without changing what the document says")
+    return same and user_part(written, tree.root) == user

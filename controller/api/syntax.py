@@ -123,6 +123,7 @@ _TABLE: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("tag", "TagNotAllowed", "tags ('!') are not allowed", "quote the text if no tag is meant"),
 )
+_AT_THE_START = ("find expected ':'", "alphabetic or numeric character")
 _AT_THE_OPENING = ("end of stream", "document indicator", "',' or ']'", "',' or '}'")
 
 
@@ -149,9 +150,11 @@ def explain(error: yaml.YAMLError, data: bytes) -> Complaint:
 def _mark(error: yaml.YAMLError, problem: str) -> yaml.Mark | None:
     at: yaml.Mark | None = getattr(error, "problem_mark", None)
     opening: yaml.Mark | None = getattr(error, "context_mark", None)
-    if opening and (at is None or (at.line != opening.line and problem.endswith(_AT_THE_OPENING))):
+    if opening is None:
+        return at
+    if at is None or problem.endswith(_AT_THE_START):
         return opening
-    return at
+    return opening if at.line != opening.line and problem.endswith(_AT_THE_OPENING) else at
 
 
 def _line(data: bytes, number: int) -> str:

@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from controller.api.problems import Position
 from controller.api.scalars import FIRST_CHARACTERS, BadScalar, resolve_cached
-from controller.api.segments import MAX_DOCUMENT, Fault, Segment, find_directive
+from controller.api.segments import HIDDEN, MAX_DOCUMENT, Fault, Segment, find_directive
 from controller.api.syntax import explain
 
 MAX_DEPTH = 100
@@ -157,8 +157,10 @@ class _Walk:
     def scalar(self, node: Any) -> Any:
         text = node.value
         if node.style:  # quoted or block: text
-            if self.escapes and "\0" in text:
-                self.fault(node, BadScalar("ControlCharacter", "a NUL character may not stand in a value", "delete it"))
+            hidden = HIDDEN.search(text) if self.escapes else None
+            if hidden:
+                message = f"the character U+{ord(hidden.group()):04X} may not stand in a value"
+                self.fault(node, BadScalar("ControlCharacter", message, "delete it"))
             return text
         if text[:1] not in FIRST_CHARACTERS:
             return text
@@ -175,7 +177,7 @@ class _Walk:
                 node, BadScalar("NonStringKey", "a key must be text, not a list or mapping", "write a plain word")
             )
             return None
-        if node.value == "<<":
+        if node.value == "<<" and not node.style:
             self.fault(node, BadScalar("MergeKey", "merge keys are not allowed", "write the fields out"))
             return None
         before = len(self.faults)
@@ -199,7 +201,7 @@ class _Walk:
         scalar, escapes = self.scalar, self.escapes
         for key_node, value_node in node.value:
             key = key_node.value
-            if key_node.style or key.__class__ is not str or key[:1] in _UNUSUAL_KEY:
+            if key.__class__ is not str or key_node.style or key[:1] in _UNUSUAL_KEY:
                 key = self.key(key_node)
             if key is None:
                 continue
@@ -238,7 +240,7 @@ def parse(segment: Segment) -> Tree:
         faults = _tag_faults(data, line) if b"!" in data else []
     except yaml.YAMLError as error:
         return Tree(None, None, (_syntax_fault(error, data, line),))
-    if root is None:
+    if root is None or _is_nothing(root):
         return Tree(None, None, tuple(faults))
     bomb = _alias_fault(root, line) if b"*" in data else None
     if bomb:
@@ -246,6 +248,11 @@ def parse(segment: Segment) -> Tree:
     walk = _Walk(line, escapes=b"\\" in data)
     value = walk.value(root)
     return Tree(root, value, tuple(faults + walk.faults)[:MAX_FAULTS])
+
+
+def _is_nothing(root: Node) -> bool:
+    """A document marker with nothing after it."""
+    return isinstance(root, ScalarNode) and not root.value and not root.style
 
 
 def _syntax_fault(error: yaml.YAMLError, data: bytes, line: int) -> Fault:
