@@ -32,7 +32,8 @@ class GitFacts:
     pushed: bool = False
     """Contained in a remote-tracking ref; no network was needed."""
     hostile: tuple[str, ...] = ()
-    """Entries of the tree at path that may not be exported: symlinks out of the tree, submodules, names with '..' or '.git'."""
+    """Entries of the tree at path that may not be exported: symlinks out of the tree, submodules, names with '..' or
+    '.git'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class DatasetFacts:
     tracked: bool = False
     """Read from the commit rather than from the work tree."""
     reason: str = ""
-    """Why it may not be used, as a stable reason (PathOutsideRoots, SymlinkInDataset, SpecialFile, UnreadableDataset, UnsupportedScheme, ...)."""
+    """Why it may not be used, as a stable reason (PathOutsideRoots, SymlinkInDataset, SpecialFile, UnreadableDataset,
+    UnsupportedScheme, ...)."""
     message: str = ""
     path: str = ""
     """Real host path, not part of a plan; when tracked, the path in the commit from the repository's root."""
@@ -148,7 +150,9 @@ class HostFacts:
     disk_free: int
     """Bytes free where the runs lie."""
     gpus: tuple[GpuFacts, ...] = ()
-    sandbox: SandboxFacts = field(default_factory=lambda: SandboxFacts("none", mount_namespace=False, network_namespace=False, seccomp=False))
+    sandbox: SandboxFacts = field(
+        default_factory=lambda: SandboxFacts("none", mount_namespace=False, network_namespace=False, seccomp=False)
+    )
 
 
 @dataclass(frozen=True, slots=True)

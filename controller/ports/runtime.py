@@ -94,12 +94,14 @@ class Observed:
     number: int = 0
     exit_code: int | None = None
     reason: str = ""
-    """Stable reason of a failure without (or beside) an exit code: SupervisorLost, NodeLost, DeadlineExceeded, OutOfMemory, Stopped, StartFailed, ..."""
+    """Stable reason of a failure without (or beside) an exit code: SupervisorLost, NodeLost, DeadlineExceeded,
+    OutOfMemory, Stopped, StartFailed, ..."""
     message: str = ""
     started_at: str | None = None
     ended_at: str | None = None
     sandbox: Mapping[str, Any] = field(default_factory=dict)
-    """Facts read inside the run: caps, no_new_privs, seccomp, uid_map, interfaces, root_read_only, limits with their enforcers, launcher."""
+    """Facts read inside the run: caps, no_new_privs, seccomp, uid_map, interfaces, root_read_only, limits with their
+    enforcers, launcher."""
     usage: Mapping[str, Any] = field(default_factory=dict)
     """max_rss (bytes), cpu_seconds, as far as seen."""
 
@@ -138,6 +140,7 @@ class Runtime(ABC):
     def list(self, store_id: str) -> tuple[Observed, ...]:
         """Everything of this store that is running now, whether or not a record of it exists."""
 
+    @abstractmethod
     def wait(self, timeout: float) -> None:
         """Return early when some attempt may have ended; at the latest after `timeout` seconds."""
 

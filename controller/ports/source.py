@@ -48,7 +48,8 @@ class Change:
     parsed: int = 0
     """Documents parsed by this look (a counter for tests and benchmarks)."""
     recheck_after: float | None = None
-    """Seconds after which poll must be called again, with whatever hints (unconfirmed deletions, a file being written)."""
+    """Seconds after which poll must be called again, with whatever hints (unconfirmed deletions, a file being
+    written)."""
 
 
 class Source(ABC):
@@ -62,7 +63,8 @@ class Source(ABC):
     def get(self, key: Key) -> tuple[Document, ...]:
         """The documents with this key now: one, several (a name clash), or none.
 
-        None and still in `keys()`: the document is missing but its deletion is not confirmed; leave everything as it is.
+        None and still in `keys()`: the document is missing but its deletion is not confirmed; leave everything as it
+        is.
         None and no longer in `keys()`: it is gone.
 
         Raises:
@@ -85,7 +87,8 @@ class Source(ABC):
         """Every key known after the last poll, those with an invalid file or an unconfirmed deletion included."""
 
     def covers(self, place: str) -> bool:  # noqa: ARG002  # most sources cover everything
-        """Is a document at this place (ExperimentRow.place) this source's business, so that its absence means deletion?"""
+        """Is a document at this place (ExperimentRow.place) this source's business, so that its absence means
+        deletion?"""
         return True
 
     @abstractmethod

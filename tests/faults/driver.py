@@ -1,6 +1,7 @@
-"""Runs an `ml` command in this process and kills it at one durable step: `python -m tests.faults.driver POINT -- ARGS...`.
+"""Runs an `ml` command and kills it at one durable step: `python -m tests.faults.driver POINT -- ARGS...`.
 
-POINT is ``before:store.intend`` or ``after:run.write_record:3`` (the third time), ``full:STEP`` (the disk is full there) or ``none``.
+POINT is ``before:store.intend`` or ``after:run.write_record:3`` (the third time), ``full:STEP`` (the disk is full
+there) or ``none``.
 Several points may be joined by commas. Prints nothing of its own.
 """
 

@@ -1,4 +1,4 @@
-"""SIGKILL of the reconciler before and after every durable step, then one resync: nothing is lost, doubled or left behind.
+"""SIGKILL of the reconciler before and after every durable step, then one resync: nothing lost, doubled or left behind.
 
 The points of a plain run are found by tracing one; every registered step must be killed by some test here (or in the
 tests named in ELSEWHERE), or `test_every_registered_step_is_killed` fails.
@@ -19,11 +19,28 @@ from tests.faults.world import SPEC, World, check_after_recovery
 KILLED = -signal.SIGKILL
 
 RUN = {
-    "store.create": 1, "store.lease": 1, "store.observe": 1, "store.intend": 1, "store.commit": 9, "inputs.environment_ready": 1,
-    "inputs.export": 1, "run.write_record": 7, "process.create": 1, "store.advance.created": 1, "process.start": 1,
-    "store.advance.started": 1, "store.advance.exited": 1, "process.remove": 1, "store.advance.collected": 1, "store.finish": 1,
-    "store.save_status": 2, "folder.write_temp": 2, "folder.exchange": 2, "folder.unlink_displaced": 2, "store.release": 1,
-}  # fmt: skip
+    "store.create": 1,
+    "store.lease": 1,
+    "store.observe": 1,
+    "store.intend": 1,
+    "store.commit": 9,
+    "inputs.environment_ready": 1,
+    "inputs.export": 1,
+    "run.write_record": 7,
+    "process.create": 1,
+    "store.advance.created": 1,
+    "process.start": 1,
+    "store.advance.started": 1,
+    "store.advance.exited": 1,
+    "process.remove": 1,
+    "store.advance.collected": 1,
+    "store.finish": 1,
+    "store.save_status": 2,
+    "folder.write_temp": 2,
+    "folder.exchange": 2,
+    "folder.unlink_displaced": 2,
+    "store.release": 1,
+}
 """Step to how often a plain run passes it."""
 
 RUN_POINTS = [
@@ -40,9 +57,18 @@ ELSEWHERE = {
 """Steps that no command of this issue passes, and the test that kills them."""
 
 OTHERS = {
-    "folder.write_sidecar", "process.stop", "store.cancel", "store.approve", "store.backup", "store.delete", "store.intend_again",
-    "store.advance.recorded", "identity.write_key", "identity.publish_key", "identity.revoke_key",
-}  # fmt: skip
+    "folder.write_sidecar",
+    "process.stop",
+    "store.cancel",
+    "store.approve",
+    "store.backup",
+    "store.delete",
+    "store.intend_again",
+    "store.advance.recorded",
+    "identity.write_key",
+    "identity.publish_key",
+    "identity.revoke_key",
+}
 """Steps that the tests below kill one by one."""
 
 
@@ -116,7 +142,7 @@ def test_a_cancel(tmp_path: Path, phase: str) -> None:
     world = World(tmp_path).make(spec=SPEC.replace('pause: "0.3"', 'pause: "60"'))
     before = world.user_part()
     reconciler = world.start("run", "specs/victim.yaml", point=f"{phase}:process.stop")
-    world.wait_until(lambda: world.starts())
+    world.wait_until(world.starts)
     assert world.ml("cancel", "victim", point=f"{phase}:store.cancel").returncode == KILLED
     assert world.ml("cancel", "victim").returncode == 0
     assert reconciler.wait(timeout=30) == KILLED
@@ -135,7 +161,7 @@ def test_a_retry(tmp_path: Path, phase: str, step: str) -> None:
     world = World(tmp_path).make(spec=SPEC.replace('pause: "0.3"', 'pause: "2"'))
     before = world.user_part()
     reconciler = world.start("run", "specs/victim.yaml", point=f"{phase}:{step}")
-    world.wait_until(lambda: world.starts())
+    world.wait_until(world.starts)
     kill_supervisors(world)
     assert reconciler.wait(timeout=30) == KILLED
     again = world.ml("run", "specs/victim.yaml")
