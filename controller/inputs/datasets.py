@@ -105,7 +105,7 @@ def _text(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def in_commit(name: str, commit: str, path: str, top: str, objects: Objects) -> DatasetFacts | None:
+def in_commit(name: str, commit: str, path: str, objects: Objects) -> DatasetFacts | None:
     """Facts of a dataset that the commit tracks at `path` (from the repository's root); None when it does not.
 
     A Git LFS pointer counts as not tracked: the data itself is in the work tree.
@@ -116,12 +116,12 @@ def in_commit(name: str, commit: str, path: str, top: str, objects: Objects) -> 
     found = objects.get(address(commit, "/".join(parts_of(path)) or "."))
     if found is None or found[1] not in ("blob", "tree"):
         return None
-    oid, kind, data = found
+    _, kind, data = found
     if kind == "blob":
         digest = "sha256:" + sha256(data).hexdigest()
         measured = Measured(digest, len(data), 1)
         return None if is_lfs_pointer(data) else _tracked(name, path, measured)
-    entries = list_tree(top, oid)
+    entries = list_tree(data, objects)
     bad = hostile(entries, objects) + tuple(f"{e.label} (a symlink)" for e in entries if e.mode == "120000")
     if bad:
         return DatasetFacts(

@@ -126,7 +126,7 @@ def export_tree(top: str, commit: str, path: str, destination: Path) -> None:
     """
     try:
         with Objects(top) as objects:
-            entries = checked_entries(top, commit, path, objects)
+            entries = checked_entries(commit, path, objects)
             with appearing(destination, commit_time(objects, commit)) as writer:
                 _write(entries, objects, writer)
     except GitError as error:
@@ -157,14 +157,14 @@ def _export_file(data: bytes, mtime: int, destination: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def checked_entries(top: str, commit: str, path: str, objects: Objects) -> tuple[Entry, ...]:
+def checked_entries(commit: str, path: str, objects: Objects) -> tuple[Entry, ...]:
     """Every leaf of the tree at commit:path.
 
     Raises:
         ExportError: there is no such tree, or it holds an entry that may not be exported.
         GitError: the repository cannot be read.
     """
-    entries = folder_at(top, commit, normal(path), objects)
+    entries = folder_at(commit, normal(path), objects)
     if entries is None:
         raise ExportError(f"{path!r} is not a folder of commit {commit}")
     bad = hostile(entries, objects) + lfs_pointers(entries, objects, commit)

@@ -103,15 +103,36 @@ def git(top: str, *arguments: str, ok: tuple[int, ...] = (0,)) -> tuple[int, byt
     Raises:
         GitError: the exit status is not in `ok`, or it took longer than TIMEOUT.
     """
-    with start(top, arguments) as process:
+    with Asked(top, *arguments) as asked:
+        return asked.answer(ok)
+
+
+class Asked:
+    """A git process that works while the caller does something else. Use as a context manager; `answer` once."""
+
+    def __init__(self, top: str, *arguments: str) -> None:
+        self._what = arguments[0]
+        self._process = start(top, arguments)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def answer(self, ok: tuple[int, ...] = (0,)) -> tuple[int, bytes]:
+        """Its exit status and output (errors as for `git`)."""
         try:
-            output, errors = process.communicate(timeout=TIMEOUT)
+            output, errors = self._process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise GitError(f"git {arguments[0]} took longer than {TIMEOUT:.0f} s") from error
-    if process.returncode not in ok:
-        raise GitError(sentence(errors) or f"git {arguments[0]} ended with status {process.returncode}")
-    return process.returncode, output
+            raise GitError(f"git {self._what} took longer than {TIMEOUT:.0f} s") from error
+        if self._process.returncode not in ok:
+            raise GitError(sentence(errors) or f"git {self._what} ended with status {self._process.returncode}")
+        return self._process.returncode, output
 
 
 def sentence(errors: bytes) -> str:

@@ -27,6 +27,7 @@ from controller.ports.inputs import Inputs, Progress, no_progress
 from controller.ports.objectstore import ObjectStore
 
 _REMEMBERED = 1024
+_LOCKS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class LocalInputs(Inputs):
         self._interpreters = Interpreters(base / "cache" / "interpreters.json", self._settings.pythons)
         self._secrets = Secrets(self._settings.secrets)
         self._tracked: dict[tuple[str, str], DatasetFacts] = {}
+        self._locks: dict[tuple[str, str, str], bytes] = {}
+        self._newest: dict[tuple[object, ...], str | None] = {}
 
     def fingerprint(self) -> str:
         """See Inputs."""
@@ -64,7 +67,9 @@ class LocalInputs(Inputs):
 
     def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
         """See Inputs."""
-        return git_facts(document, source, self._root, self._settings.ref or "HEAD", self._base)
+        if len(self._newest) >= _REMEMBERED:
+            self._newest = {}
+        return git_facts(document, source, self._root, self._settings.ref or "HEAD", self._base, self._newest)
 
     def snapshot_facts(self, sha256: str) -> SnapshotFacts:
         """See Inputs."""
@@ -91,12 +96,22 @@ class LocalInputs(Inputs):
             raise LookupError("a lock is read from source.git at its commit, and there is none")
         path = normal(posixpath.join(source.path, manifest))
         try:
-            with Objects(str(self._top(document_file))) as objects:
-                data = objects.blob(address(commit, path))
+            return self._blob(str(self._top(document_file)), commit, path)
         except GitError as error:
             raise LookupError(str(error)) from error
+
+    def _blob(self, top: str, commit: str, path: str) -> bytes:
+        """A file of a commit. Preflight, staging and start each ask for the same lock, which cannot change."""
+        data = self._locks.get((top, commit, path))
+        if data is not None:
+            return data
+        with Objects(top) as objects:
+            data = objects.blob(address(commit, path))
         if data is None:
             raise LookupError(f"{path!r} is not a file of commit {commit[:12]}")
+        if len(self._locks) >= _LOCKS:
+            self._locks.clear()
+        self._locks[top, commit, path] = data
         return data
 
     def interpreter_facts(self, version: str | None) -> InterpreterFacts:
@@ -126,16 +141,16 @@ class LocalInputs(Inputs):
         if git is None or not git.exists or git.commit is None or path.startswith("/"):
             return None
         key = (git.commit, path)
-        if key not in self._tracked:
-            top = str(self._top(document_file))
-            with Objects(top) as objects:
-                found = datasets.in_commit(name, git.commit, path, top, objects)
+        found = self._tracked.get(key)
+        if found is None:
+            with Objects(str(self._top(document_file))) as objects:
+                found = datasets.in_commit(name, git.commit, path, objects)
             if found is None:
                 return None
             if len(self._tracked) >= _REMEMBERED:
                 self._tracked.clear()
             self._tracked[key] = found
-        return replace(self._tracked[key], name=name)
+        return replace(found, name=name)
 
     def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:  # noqa: ARG002  # the port's signature
         """See Inputs."""

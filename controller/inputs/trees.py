@@ -8,7 +8,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from controller.inputs.gitcmd import GitError, Objects, git
+from controller.inputs.gitcmd import GitError, Objects
 
 SYMLINK, SUBMODULE = "120000", "160000"
 REGULAR = ("100644", "100755", "100664")
@@ -16,6 +16,10 @@ REGULAR = ("100644", "100755", "100664")
 _IGNORED_BY_HFS = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _LFS_SIZE = 1024
+_FOLDER = "040000"
+_ENTRY = re.compile(rb"([0-7]{1,6}) ([^\0]*)\0(.{20})", re.DOTALL)
+MAX_ENTRIES = 1_000_000
+"""Files and folders of one tree; a small repository can name the same folder any number of times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +57,46 @@ def address(commit: str, path: str) -> str:
     return f"{commit}:{'' if path == '.' else path}"
 
 
-def list_tree(top: str, tree: str) -> tuple[Entry, ...]:
-    """Every leaf beneath a tree, in git's order.
+def list_tree(tree: bytes, objects: Objects) -> tuple[Entry, ...]:
+    """Every leaf beneath a tree (its object's bytes), in git's order.
+
+    Read through `objects`, which costs 30 us for each folder where another git process would cost 2.5 ms.
 
     Raises:
-        GitError: no such tree, or it is corrupt.
+        GitError: a tree beneath it is missing or corrupt, or there are more than MAX_ENTRIES entries.
     """
-    _, output = git(top, "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", tree)
-    entries = []
-    for record in output.split(b"\0")[:-1]:
-        head, path = record.split(b"\t", 1)
-        mode, _, oid = head.decode().split(" ")
-        entries.append(Entry(mode, oid, path))
-    return tuple(entries)
+    leaves: list[Entry] = []
+    pending = list(reversed(_entries(tree, b"")))
+    for _ in range(MAX_ENTRIES):
+        if not pending:
+            return tuple(leaves)
+        entry = pending.pop()
+        if entry.mode != _FOLDER:
+            leaves.append(entry)
+            continue
+        found = objects.get(entry.oid)
+        if found is None or found[1] != "tree":
+            raise GitError(f"the folder {entry.label} is missing from the repository; run git fsck")
+        pending += reversed(_entries(found[2], entry.path + b"/"))
+    raise GitError(f"the tree has more than {MAX_ENTRIES} entries")
 
 
-def folder_at(top: str, commit: str, path: str, objects: Objects) -> tuple[Entry, ...] | None:
+def _entries(tree: bytes, prefix: bytes) -> list[Entry]:
+    """The entries of one tree object: octal mode, space, name, NUL, 20 bytes of id."""
+    found, at = [], 0
+    while at < len(tree):
+        match = _ENTRY.match(tree, at)
+        if match is None:
+            raise GitError("a tree of the repository is malformed; run git fsck")
+        found.append(Entry(match[1].decode().zfill(6), match[3].hex(), prefix + match[2]))
+        at = match.end()
+    return found
+
+
+def folder_at(commit: str, path: str, objects: Objects) -> tuple[Entry, ...] | None:
     """Every leaf of the folder at commit:path; None when there is no such folder (errors as for `list_tree`)."""
     found = objects.get(address(commit, path))
-    return list_tree(top, found[0]) if found and found[1] == "tree" else None
+    return list_tree(found[2], objects) if found and found[1] == "tree" else None
 
 
 def hostile(entries: tuple[Entry, ...], objects: Objects) -> tuple[str, ...]:

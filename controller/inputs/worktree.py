@@ -11,19 +11,20 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from controller.inputs.beneath import descend, folder, read_beneath
-from controller.inputs.gitcmd import Objects, git
+from controller.inputs.gitcmd import Asked, Objects
 from controller.inputs.history import Interest, part_in
 from controller.inputs.trees import SUBMODULE, SYMLINK, Entry, address, shown
 
 LIMIT = 20
 
 _ENTRY = re.compile(
-    rb"(\d+) ([0-9a-f]{40}) (\d)\t([^\0]*)\0"
+    rb"[A-Z] (\d+) ([0-9a-f]{40}) (\d)\t([^\0]*)\0"
     rb"  ctime: (\d+):(\d+)\n  mtime: (\d+):(\d+)\n  dev: (\d+)\tino: (\d+)\n"
     rb"  uid: \d+\tgid: \d+\n  size: (\d+)\tflags: ([0-9a-f]+)\n"
 )
@@ -64,31 +65,45 @@ class Base:
     """git's index file."""
 
 
-def dirty(top: str, base: Base, interest: Interest, objects: Objects) -> tuple[str, ...]:
+def ask_listing(top: str, interest: Interest) -> AbstractContextManager[Asked | None]:
+    """Begin to list the index and what is untracked beneath the source folder, for `dirty`; None without a folder.
+
+    Untracked is what is neither tracked nor ignored (a nested repository as "folder/").
+
+    Raises:
+        GitError: git cannot be started.
+    """
+    if interest.path is None:
+        return nullcontext()
+    shape = ("-z", "-t", "--stage", "--debug", "--others", "--exclude-standard")
+    return Asked(top, "ls-files", *shape, "--", interest.path)
+
+
+def dirty(top: str, base: Base, interest: Interest, objects: Objects, listing: Asked | None) -> tuple[str, ...]:
     """Paths (from the repository's root) that differ from `base`, spec first, at most LIMIT.
 
     Raises:
         GitError: the repository cannot be read.
     """
-    found = dict.fromkeys(_differences(top, base, interest, objects))
+    found = dict.fromkeys(_differences(top, base, interest, objects, listing))
     return tuple(shown(path) for path in islice(found, LIMIT))
 
 
-def _differences(top: str, base: Base, interest: Interest, objects: Objects) -> Iterator[bytes]:
+def _differences(top: str, base: Base, interest: Interest, objects: Objects, listing: Asked | None) -> Iterator[bytes]:
     if _spec_differs(base.commit, interest, objects):
         yield interest.spec
-    if interest.path is None:
+    if interest.path is None or listing is None:
         return
     prefix = b"" if interest.path == "." else os.fsencode(interest.path) + b"/"
     tree = {prefix + entry.path: entry for entry in base.entries}
-    index = read_index(top, interest.path)
+    index, untracked = read_listing(listing.answer()[1])
     written = index_written(base.index)
     with folder(top) as root:
         for path, entry in tree.items():
             look = _Look(root, path, entry.mode, entry.oid, index.get(path), written)
             if interest.covers(path) and not look.same() and not _only_status(look, interest, objects):
                 yield path
-    others = [*(path for path in index if path not in tree), *untracked(top, interest.path)]
+    others = [*(path for path in index if path not in tree), *untracked]
     yield from (path for path in others if interest.covers(path.rstrip(b"/")) and path != interest.spec)
 
 
@@ -144,10 +159,17 @@ def _only_status(look: _Look, interest: Interest, objects: Objects) -> bool:
     return there is not None and interest.same(look.path, there, here)
 
 
-def read_index(top: str, path: str) -> dict[bytes, Indexed]:
-    """The index beneath `path`, by file (from the repository's root)."""
-    _, output = git(top, "ls-files", "-z", "--stage", "--debug", "--", path)
-    return {match[4]: _indexed(match) for match in _ENTRY.finditer(output)}
+def read_listing(output: bytes) -> tuple[dict[bytes, Indexed], list[bytes]]:
+    """What `ask_listing` asked for: the index by file (from the repository's root), and what is untracked.
+
+    git writes what is untracked first ("? path"), then the index ("H mode id stage" and so on, with stamps).
+    """
+    untracked, at = [], 0
+    while output.startswith(b"? ", at):
+        end = output.index(b"\0", at)
+        untracked.append(output[at + 2 : end])
+        at = end + 1
+    return {match[4]: _indexed(match) for match in _ENTRY.finditer(output, at)}, untracked
 
 
 def index_written(index: Path) -> int:
@@ -169,9 +191,3 @@ def _indexed(match: re.Match[bytes]) -> Indexed:
         size=number[6],
         skipped=bool(int(match[12], 16) & _SKIP_WORKTREE),
     )
-
-
-def untracked(top: str, path: str) -> list[bytes]:
-    """Files below `path` that are neither tracked nor ignored (a nested repository as "folder/")."""
-    _, output = git(top, "ls-files", "-z", "--others", "--exclude-standard", "--", path)
-    return output.split(b"\0")[:-1]

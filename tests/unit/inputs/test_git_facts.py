@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from controller.inputs.gitcmd import git
 from controller.inputs.local import InputSettings
-from controller.inputs.worktree import LIMIT, read_index
+from controller.inputs.worktree import LIMIT, read_listing
 from tests.fakes.repo import SPEC, Repo, new_repo, ready_repo
 
 pytestmark = pytest.mark.needs("git")
@@ -156,7 +157,9 @@ def test_a_touched_file_is_clean(repo: Repo) -> None:
 
 def test_a_file_no_older_than_the_index_is_not_believed_by_its_stat(repo: Repo) -> None:
     """git's racy rule: it may have been written again in the tick in which the index was."""
-    entry, now = read_index(str(repo.root), "code")[b"code/train.py"], (repo.root / "code/train.py").stat()
+    _, output = git(str(repo.root), "ls-files", "-z", "-t", "--stage", "--debug", "--others", "--", "code")
+    index, _ = read_listing(output)
+    entry, now = index[b"code/train.py"], (repo.root / "code/train.py").stat()
     assert entry.matches(now, entry.mtime + 1)
     assert not entry.matches(now, entry.mtime)
 
