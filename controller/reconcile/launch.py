@@ -28,7 +28,18 @@ def launch_record(document: Document, experiment: Experiment, facts: Facts, ceil
         "interpreter": asdict(facts.interpreter) if facts.interpreter else None,
         "datasets": [asdict(dataset) | {"mount_path": mounts[dataset.name]} for dataset in facts.datasets],
         "facts_sha256": facts.sha256(),
+        "resolved": resolved(facts),
         "trust_ceiling": {"level": ceiling.level, "caps": [asdict(cap) for cap in ceiling.caps]},
+    }
+
+
+def resolved(facts: Facts) -> dict[str, Any]:
+    """What the references of a spec were resolved to, as the status shows it."""
+    return {
+        "commit": facts.git.commit if facts.git else None,
+        "deps_manifest_sha256": facts.lock.sha256 if facts.lock else None,
+        "snapshot_sha256": facts.snapshot.sha256 if facts.snapshot else None,
+        "datasets": [{"name": item.name, "sha256": item.sha256 or ""} for item in facts.datasets],
     }
 
 

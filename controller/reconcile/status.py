@@ -12,6 +12,7 @@ from controller.api.status import Cap, Condition, ExperimentStatus, Phase, Prove
 from controller.ports.store import AttemptRow, AttemptState, RunRow
 from controller.preflight import Preflight
 from controller.reconcile.context import Work
+from controller.reconcile.launch import resolved
 from controller.reconcile.observe import experiment_of
 from controller.reconcile.outcome import Outcome, Stalled, Waiting
 
@@ -63,7 +64,9 @@ def _conditions(work: Work) -> Iterator[_Entry]:
     yield _ready(work)
     yield from _progress(work)
     yield _validated(work)
-    if work.preflight is not None:
+    if work.run and work.run.state in _RUN_PHASE:
+        yield (api.PREFLIGHT_PASSED, "True", "Passed", "")  # or it would not have been launched
+    elif work.preflight is not None:
         yield _preflight(work.preflight)
     yield from _launch(work)
     if work.run and work.run.state in _RUN_PHASE:
@@ -183,21 +186,19 @@ def _trust(work: Work) -> dict[str, Any]:
                 Cap(level="L0", reason="Unverified", message="the status in the file is output, never evidence"),
             )
         }
+    if work.run:
+        ceiling = work.run.launch["trust_ceiling"]
+        return {"trust_caps": tuple(Cap(**cap) for cap in ceiling["caps"] if cap["level"] == ceiling["level"])}
     if work.ceiling:
         return {"trust_caps": tuple(Cap(**asdict(cap)) for cap in work.ceiling.binding)}
     return {}
 
 
 def _resolved(work: Work) -> Resolved | None:
-    facts = work.facts
-    if facts is None:
-        return Resolved(**work.run.launch["resolved"]) if work.run and "resolved" in work.run.launch else None
-    return Resolved(
-        commit=facts.git.commit if facts.git else None,
-        deps_manifest_sha256=facts.lock.sha256 if facts.lock else None,
-        snapshot_sha256=facts.snapshot.sha256 if facts.snapshot else None,
-        datasets=tuple({"name": item.name, "sha256": item.sha256 or ""} for item in facts.datasets),
-    )
+    """Of the run that is shown, else of the spec as it is judged now."""
+    if work.run:
+        return Resolved(**work.run.launch["resolved"])
+    return Resolved(**resolved(work.facts)) if work.facts else None
 
 
 def _run(work: Work) -> RunStatus | None:

@@ -190,10 +190,17 @@ def _nothing(ports: Ports, work: Work, action: Action) -> Outcome | None:
     return Done()
 
 
+def _leave_finished(work: Work) -> None:
+    """What is said now is about another plan than that of the run that just ended."""
+    if work.run and work.run.state != "active":
+        work.run = work.attempt = None
+
+
 def _launch(ports: Ports, work: Work, action: Action) -> Outcome | None:
     evaluation = work.evaluation
     assert evaluation is not None  # noqa: S101  # only a judged spec is launched
     assert work.row is not None  # noqa: S101  # _settle looked
+    _leave_finished(work)
     objection = _objection(evaluation)
     if objection is not None:
         return objection
@@ -266,7 +273,8 @@ def _finish(ports: Ports, work: Work, action: Action) -> Outcome | None:
     return None
 
 
-def _hold(_ports: Ports, _work: Work, action: Action) -> Outcome | None:
+def _hold(_ports: Ports, work: Work, action: Action) -> Outcome | None:
+    _leave_finished(work)
     return Stalled(action.reason, action.message)
 
 
