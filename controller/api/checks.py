@@ -5,11 +5,12 @@ each finding names a field and a fix. Does not: look at the world (that is prefl
 """
 
 import difflib
-import posixpath
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+from controller.api.addresses import REPO_FIX, is_image, is_label_key, is_label_value, repo_fault, uri_fault
 from controller.api.base import BYTES_PATTERN, CPU_PATTERN, DURATION_PATTERN, byte_count, cores, seconds
 from controller.api.canonical import MAX_INTEGER
 from controller.api.paths import Step
@@ -223,91 +224,26 @@ def _environment(spec: Values) -> Iterator[Finding]:
             yield Finding(steps, "ReservedEnv", *wrong, at_key=steps[1] == "env")
 
 
-# --- references to the world: syntax only ----------------------------------------------------------------------------
-
-_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
-_URL_PATH = r"/[A-Za-z0-9._~/+%-]+"
-_HTTPS = re.compile(rf"https://{_HOST}(?::[0-9]{{1,5}})?{_URL_PATH}")
-_SSH = re.compile(rf"ssh://(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST}(?::[0-9]{{1,5}})?{_URL_PATH}")
-_SCP = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]*@{_HOST}:[A-Za-z0-9._~/+][A-Za-z0-9._~/+-]*")
-_FOLDER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._ /+@-]*")
-_REPO_FIX = 'write ".", a relative folder, https://host/path, ssh://git@host/path or git@host:path'
-
-
-def _repo_fault(repo: str) -> str | None:
-    if repo == ".":
-        return None
-    if re.match(r"https?://[^/]*@", repo):
-        return "has credentials in its address"
-    if ".." in repo.split("/"):
-        return "leaves its folder with '..'"
-    if any(form.fullmatch(repo) for form in (_HTTPS, _SSH, _SCP, _FOLDER)):
-        return None
-    return "is no address of a repository that may be read"
+# --- addresses, paths, amounts ---------------------------------------------------------------------------------------
 
 
 def _repository(spec: Values) -> Iterator[Finding]:
     repo = _mapping(_mapping(spec, "source"), "git").get("repo")
-    fault = _repo_fault(repo) if isinstance(repo, str) and repo else None
+    fault = repo_fault(repo) if isinstance(repo, str) and repo else None
     if fault:
-        yield Finding(("spec", "source", "git", "repo"), "InvalidRepo", fault, _REPO_FIX)
-
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_REMOTE = re.compile(rf"(?:https?|s3)://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/+%=&?,@:-]+")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _uri_fault(uri: str) -> tuple[str, str] | None:
-    """(message, fix) of a dataset uri that no source could mean."""
-    if _USUAL_FILE.fullmatch(uri):
-        return None
-    scheme = _SCHEME.match(uri)
-    if not scheme:
-        return "has no scheme", f"write file:{uri.lstrip('/') or 'data/train.csv'}"
-    if scheme.group(1) in {"http", "https", "s3"}:
-        usable = _REMOTE.fullmatch(uri) and ".." not in uri.split("/")
-        return None if usable else ("is no plain address", "write https://host/path without user, password or '..'")
-    if scheme.group(1) != "file":
-        return (
-            f"has the scheme {scheme.group(1)}, which nothing here can read",
-            "write file:<path from the repository's root>",
-        )
-    return _file_fault(uri[5:])
-
-
-_USUAL_FILE = re.compile(r"file:[A-Za-z0-9_][A-Za-z0-9_-]*(?:[./][A-Za-z0-9_-]+)*")
-
-
-def _file_fault(path: str) -> tuple[str, str] | None:
-    if path.startswith("//") and not path.startswith("///"):
-        return "names a host", "write file:<path>, without //"
-    if _UNPRINTABLE.search(path) or re.search(r"%[0-9A-Fa-f]{2}", path):
-        return "contains an escape or a control character", "write the name as it is; %xx is not decoded"
-    if ".." in path.split("/"):
-        return "leaves its folder with '..'", "write a path from the repository's root"
-    if posixpath.normpath(path) in {".", "/", "//"} or not path:
-        return "names no file or folder", "write file:data/train.csv"
-    return None
+        yield Finding(("spec", "source", "git", "repo"), "InvalidRepo", fault, REPO_FIX)
 
 
 def _uris(spec: Values) -> Iterator[Finding]:
     for index, uri in _texts(spec, "datasets", "uri"):
-        fault = _uri_fault(uri) if uri else None
+        fault = uri_fault(uri) if uri else None
         if fault:
             yield Finding(("spec", "datasets", index, "uri"), "InvalidUri", *fault)
 
 
-_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-_IMAGE = re.compile(
-    rf"(?:{_HOST}(?::[0-9]{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*(?::{_TAG})?(?:@sha256:[0-9a-f]{{64}})?"
-)  # the grammar of distribution/reference
-
-
 def _image(spec: Values) -> Iterator[Finding]:
     image = _mapping(spec, "environment").get("image")
-    if isinstance(image, str) and image and not _IMAGE.fullmatch(image):
+    if isinstance(image, str) and image and not is_image(image):
         fix = "write registry/name@sha256:<64 hexadecimal digits>, in lower case"
         yield Finding(("spec", "environment", "image"), "InvalidImage", "is no reference of an image", fix)
 
@@ -325,24 +261,26 @@ def _command(spec: Values) -> Iterator[Finding]:
 
 
 def _paths(spec: Values) -> Iterator[Finding]:
+    source, dependencies = _mapping(spec, "source"), _mapping(_mapping(spec, "environment"), "dependencies")
     places: list[tuple[tuple[Step, ...], Any]] = [
-        (("spec", "source", "git", "path"), _mapping(_mapping(spec, "source"), "git").get("path")),
-        (
-            ("spec", "environment", "dependencies", "manifest"),
-            _mapping(_mapping(spec, "environment"), "dependencies").get("manifest"),
-        ),
-        *((("spec", "outputs", index, "path"), path) for index, path in _texts(spec, "outputs", "path")),
+        (("spec", "source", "git", "path"), _mapping(source, "git").get("path")),
+        (("spec", "environment", "dependencies", "manifest"), dependencies.get("manifest")),
     ]
+    places += [(("spec", "outputs", index, "path"), path) for index, path in _texts(spec, "outputs", "path")]
     for steps, path in places:
         if isinstance(path, str) and path.startswith("-"):
             yield Finding(steps, "InvalidPath", "begins with '-', as an option does", f"write ./{path} or rename it")
 
 
 _MOST_SECONDS = 10 * 366 * 86400
+_AMOUNTS = {"cpu": CPU_PATTERN, "memory": BYTES_PATTERN, "disk": BYTES_PATTERN, "deadline": DURATION_PATTERN}
 
 
+@lru_cache(maxsize=1024)
 def _amount_fault(name: str, text: str) -> str | None:
     """What is wrong with an amount that is spelled well."""
+    if not re.fullmatch(_AMOUNTS[name], text):
+        return None
     if name == "deadline":
         return None if 0 < seconds(text) <= _MOST_SECONDS else "is no time between a moment and ten years"
     if name == "cpu":
@@ -350,40 +288,32 @@ def _amount_fault(name: str, text: str) -> str | None:
     return None if 1 <= byte_count(text) <= MAX_INTEGER else "is no amount of bytes that a machine has"
 
 
-_AMOUNTS = {"cpu": CPU_PATTERN, "memory": BYTES_PATTERN, "disk": BYTES_PATTERN, "deadline": DURATION_PATTERN}
-
-
 def _amounts(spec: Values) -> Iterator[Finding]:
     resources = _mapping(spec, "resources")
-    for steps, values in (
-        (("spec", "resources"), resources),
-        (("spec", "resources", "gpu"), _mapping(resources, "gpu")),
-        (("spec", "scheduling"), _mapping(spec, "scheduling")),
-    ):
-        for name, text in values.items():
-            spelled = (
-                name in _AMOUNTS and isinstance(text, str) and len(text) <= 32 and re.fullmatch(_AMOUNTS[name], text)
-            )
-            fault = _amount_fault(name, text) if spelled else None
+    groups: tuple[tuple[tuple[Step, ...], Values, tuple[str, ...]], ...] = (
+        (("spec", "resources"), resources, ("cpu", "memory", "disk")),
+        (("spec", "resources", "gpu"), _mapping(resources, "gpu"), ("memory",)),
+        (("spec", "scheduling"), _mapping(spec, "scheduling"), ("deadline",)),
+    )
+    for steps, values, names in groups:
+        for name in names:
+            text = values.get(name)
+            fault = _amount_fault(name, text) if isinstance(text, str) and len(text) <= 32 else None
             if fault:
                 yield Finding((*steps, name), "InvalidAmount", fault, "write what one run really needs")
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
-_LABEL_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
-_LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_NAME}")
-_LABEL_VALUE = re.compile(rf"(?:{_LABEL_NAME})?")
-
 
 def _labels(document: Values) -> Iterator[Finding]:
     metadata = _mapping(document, "metadata")
     for part in ("labels", "annotations"):
         for key, value in _mapping(metadata, part).items():
-            if not _LABEL_KEY.fullmatch(key):
+            if not is_label_key(key):
                 fix = "write name or example.org/name, with letters, digits and - _ ."
                 yield Finding(("metadata", part, key), "InvalidLabel", f"{key!r} is no key of {part}", fix, at_key=True)
-            elif part == "labels" and isinstance(value, str) and not _LABEL_VALUE.fullmatch(value):
+            elif part == "labels" and isinstance(value, str) and not is_label_value(value):
                 fix = "use at most 63 letters, digits and - _ ., or write an annotation"
                 yield Finding(("metadata", part, key), "InvalidLabel", f"{value!r} is no value of a label", fix)
 
@@ -402,6 +332,6 @@ def findings(document: Values) -> list[Finding]:
         for check in _EXPERIMENT:
             found += check(spec)
     elif document.get("kind") == "Dataset" and isinstance(spec.get("uri"), str):
-        fault = _uri_fault(spec["uri"]) if spec["uri"] else None
+        fault = uri_fault(spec["uri"]) if spec["uri"] else None
         found += [Finding(("spec", "uri"), "InvalidUri", *fault)] if fault else []
     return found

@@ -167,18 +167,24 @@ SENTENCES = [
     ),
     (
         "resources: {gpu: {vendor: nvida}}",
-        "6:29: spec.resources.gpu.vendor: must be one of nvidia, amd, apple, none, but this is text: nvida; "
-        "did you mean nvidia?",
+        (
+            "6:29: spec.resources.gpu.vendor: must be one of nvidia, amd, apple, none, but this is text: nvida; did you"
+            " mean nvidia?"
+        ),
     ),
     (
         "environment:",
-        "6:3: spec.environment: must be a mapping, but it is empty; "
-        "write fields beneath it, such as image, or delete the line",
+        (
+            "6:3: spec.environment: must be a mapping, but it is empty; "
+            "write fields beneath it, such as image, or delete the line"
+        ),
     ),
     (
         "source: {git: {repo: 'ext::sh -c id'}}",
-        "6:24: spec.source.git.repo: is no address of a repository that may be read; "
-        'write ".", a relative folder, https://host/path, ssh://git@host/path or git@host:path',
+        (
+            "6:24: spec.source.git.repo: is no address of a repository that may be read; "
+            'write ".", a relative folder, https://host/path, ssh://git@host/path or git@host:path'
+        ),
     ),
 ]
 
