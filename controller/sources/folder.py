@@ -47,6 +47,7 @@ from controller.sources.index import (
     user_parts,
 )
 from controller.sources.scan import Walk, is_spec_path, names
+from controller.sources.standing import documents_of
 from controller.sources.watch import FolderWatch
 from controller.sources.writeback import StatusWriter, Written
 
@@ -144,6 +145,12 @@ class FolderSource(Source):
             if problems and not found:
                 raise InvalidDocumentError(problems)
             return tuple(found)
+
+    def standing(self, kinds: frozenset[str]) -> tuple[Document, ...]:
+        """From the index, or before the first poll from a look at the files that name such a kind."""
+        if self._index.records:
+            return super().standing(kinds)
+        return tuple(documents_of(self.root, self._prefix, kinds, self._now_ns()))
 
     def keys(self) -> frozenset[Key]:
         """Every known key, invalid and withheld ones included."""
