@@ -6,6 +6,7 @@ rename, fsync of the folder). Does not: know what the files mean.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,30 @@ def write_atomic(path: Path, data: bytes) -> None:
     Raises:
         OSError: disk full, read-only, ...; the old file is untouched.
     """
-    if path.is_file() and path.read_bytes() == data:
-        return
+    write_together({path: data})
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """The same for several files, each whole or absent; their folders are synced once, before this returns."""
+    changed = [path for path, data in files.items() if not (path.is_file() and path.read_bytes() == data)]
+    for path in changed:
+        with durable.step(WRITE_RECORD):
+            _replace(path, files[path])
+    for folder in {path.parent for path in files}:  # also where a crash came between the rename and this
+        fsync_folder(folder)
+
+
+def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
-    with durable.step(WRITE_RECORD):
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        fsync_folder(path.parent)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def fsync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from controller.plan.identity import attempt_name
 from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
 from controller.ports.store import AttemptRow, RunRow
 from controller.reconcile.context import Ports
-from controller.reconcile.files import RunFiles, run_files, write_atomic
+from controller.reconcile.files import RunFiles, run_files, write_together
 from controller.reconcile.launch import LaunchRecord
 
 PARAMS_NAME = "fetchml-params"
@@ -39,9 +39,8 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
     files.results.mkdir(exist_ok=True)
     if record.spec.checkpoint:
         files.checkpoints.mkdir(exist_ok=True)
-    write_atomic(files.spec, str(run.launch["spec_text"]).encode())
-    write_atomic(files.plan, run.plan)
-    write_atomic(files.params, canonical_bytes(json.loads(run.plan).get("parameters", {})))
+    params = canonical_bytes(json.loads(run.plan).get("parameters", {}))
+    write_together({files.spec: str(run.launch["spec_text"]).encode(), files.plan: run.plan, files.params: params})
     _export(ports, files, record, attempt.number)
     _environment(ports, record)
     for facts, _ in record.datasets:

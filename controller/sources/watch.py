@@ -1,6 +1,6 @@
 """Noticing that something in a specs folder may have changed.
 
-Promises: a save is told within about 10 ms by inotify, one watch per folder and never one in a hidden folder; where
+Promises: a save is told within about 5 ms by inotify, one watch per folder and never one in a hidden folder; where
 inotify cannot be used (no such system, limits reached, network and FUSE file systems) every second says "look
 everywhere", and the log says why. Does not: say what changed; events may be lost, so callers also look by themselves.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DEBOUNCE_SECONDS = 0.01
+DEBOUNCE_SECONDS = 0.003
 POLL_SECONDS = 1.0
 _REMOTE = ("nfs", "nfs4", "9p", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs", "beegfs", "virtiofs")
 EVERYTHING = ""
