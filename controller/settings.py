@@ -92,8 +92,8 @@ def load_settings(environ: Mapping[str, str] | None = None, flags: Mapping[str, 
 
 
 def base_path(root: Path, settings: Settings) -> Path:
-    """The folder of our records for this root."""
-    return Path(settings.base_path).expanduser() if settings.base_path else root / ".fetchml"
+    """The folder of our records for this root; a relative setting is relative to the root."""
+    return root / Path(settings.base_path or ".fetchml").expanduser()
 
 
 def data_home(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:

@@ -5,6 +5,7 @@ Promises: `ml --help` imports no command; nothing prints a traceback unless --de
 
 import importlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -113,7 +114,7 @@ def ml(ctx: click.Context, debug: bool, base_path: str | None) -> None:
         import logging
 
         logging.basicConfig(level=logging.DEBUG)
-    ctx.obj = {"debug": debug, "flags": {"base_path": base_path}}
+    ctx.obj = {"debug": debug, "flags": {"base_path": base_path and str(Path(base_path).absolute())}}
 
 
 INTERRUPTED = 130

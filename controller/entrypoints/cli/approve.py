@@ -24,10 +24,9 @@ from controller.entrypoints.cli.output import ProgressLine, examples
 @click.pass_context
 def approve_command(ctx: click.Context, path: str, name: str | None, plan: str | None) -> int:
     """Approve the plan that `ml explain` shows now; a changed plan needs a new approval."""
-    progress = ProgressLine()
-    opened = open_experiment(ctx, path, name, progress)
-    found = explain(opened)
-    progress.clear()
+    with ProgressLine() as progress:
+        opened = open_experiment(ctx, path, name, progress)
+        found = explain(opened)
     evaluation = found.evaluation
     if plan and plan != evaluation.plan.sha256:
         raise CommandError(

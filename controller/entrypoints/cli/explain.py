@@ -35,10 +35,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def explain_command(ctx: click.Context, path: str, name: str | None, detailed_exitcode: bool, output: str) -> int:
     """Show what would run, whether it may and why not, and the trust level it can reach. Starts nothing."""
-    progress = ProgressLine()
-    opened = open_experiment(ctx, path, name, progress)
-    found = explain(opened)
-    progress.clear()
+    with ProgressLine() as progress:
+        found = explain(open_experiment(ctx, path, name, progress))
     emit(
         found.value, output, table=lambda wide: _text(found, path, wide=wide), names=lambda: [found.value["experiment"]]
     )
@@ -55,10 +53,8 @@ def diff_command(ctx: click.Context, path: str, name: str | None, output: str) -
 
     Exit 0: the same. 1: they differ, or nothing ran yet. Above 1: an error.
     """
-    progress = ProgressLine()
-    opened = open_experiment(ctx, path, name, progress)
-    found = explain(opened)
-    progress.clear()
+    with ProgressLine() as progress:
+        found = explain(open_experiment(ctx, path, name, progress))
     known = {key: found.value[key] for key in ("experiment", "planSha256", "changes")}
     value = report("Diff", **known, newestRun=found.newest)
     emit(
@@ -168,11 +164,12 @@ def _plan_lines(explained: dict[str, Any], plan: dict[str, Any]) -> list[str]:
         rows.append(
             (
                 "Python",
-                interpreter["version"] + (f" with {lock['manifest']} {short_digest(lock['sha256'])}" if lock else ""),
+                interpreter["version"]
+                + (f" with {lock['manifest']} {short_digest(lock.get('sha256'))}" if lock else ""),
             )
         )
     rows += [
-        ("Dataset", f"{data['name']} {short_digest(data['sha256'])} at {data['mountPath']}")
+        ("Dataset", f"{data['name']} {short_digest(data.get('sha256'))} at {data['mountPath']}")
         for data in plan.get("datasets", ())
     ]
     return [f"{name:<11} {value}" for name, value in rows]

@@ -123,12 +123,14 @@ def _kept(place: Place) -> Iterator[Path]:
     "restore",
     epilog=examples("ml restore fetchml.tar.gz          what it would do", "ml restore fetchml.tar.gz --yes"),
 )
-@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("file", type=click.Path())
 @_yes
 @click.pass_context
 def restore_command(ctx: click.Context, file: str, yes: bool) -> int:
     """Bring a backup back into this repository's (empty) records folder."""
     place = store_place(ctx)
+    if not Path(file).is_file():
+        raise CommandError(f"{file}: there is no such file", Exit.NOT_FOUND)
     if place.store.exists():
         raise CommandError(
             f"{place.store} exists; move {place.base} away first, so that nothing is mixed", Exit.NOT_ALLOWED

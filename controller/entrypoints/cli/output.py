@@ -110,6 +110,12 @@ class ProgressLine:
         self._last = 0.0
         self._shown = False
 
+    def __enter__(self) -> "ProgressLine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
     def __call__(self, what: str, done: int, total: int) -> None:
         """Progress of one piece of work: bytes or files done of total (0 = unknown)."""
         now = time.monotonic()

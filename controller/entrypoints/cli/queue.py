@@ -33,10 +33,9 @@ def queue_command(ctx: click.Context, path: str, name: str | None, specs: str) -
     """Strict preflight, then put the spec where the reconciler finds it. Exit 4 when refused, 8 when it must wait."""
     from controller.reconcile.files import write_atomic
 
-    progress = ProgressLine()
-    opened = open_experiment(ctx, path, name, progress)
-    found = explain(opened)
-    progress.clear()
+    with ProgressLine() as progress:
+        opened = open_experiment(ctx, path, name, progress)
+        found = explain(opened)
     for rule in found.value["preflight"]["rules"]:
         if rule["verdict"] != "Pass":
             click.echo(objection(rule), err=True)

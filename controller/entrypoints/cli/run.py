@@ -49,10 +49,9 @@ POLL = 0.2
 def run_command(ctx: click.Context, path: str, name: str | None, logs: bool, timeout: str | None, patient: bool) -> int:
     """Reconcile one spec until its run ends; the exit code is the run's fate. Ctrl-C detaches; the run goes on."""
     limit = seconds_of(timeout, "--timeout") if timeout else None
-    progress = ProgressLine()
-    opened = open_experiment(ctx, path, name, progress, launches=True)
-    reporter = Reporter(opened.place, progress, logs=logs, finished=_finished(opened))
-    with Patience(limit) as patience:
+    with ProgressLine() as progress, Patience(limit) as patience:
+        opened = open_experiment(ctx, path, name, progress, launches=True)
+        reporter = Reporter(opened.place, progress, logs=logs, finished=_finished(opened))
         try:
             lease = _lease(opened, path)
             if lease is None:
@@ -61,7 +60,6 @@ def run_command(ctx: click.Context, path: str, name: str | None, logs: bool, tim
                 _reconcile(opened, lease, reporter, path, patience, patient=patient)
         finally:
             opened.ports.store.close()
-    progress.clear()
     return _end(reporter, patience, path)
 
 
@@ -73,7 +71,10 @@ def _finished(opened: Opened) -> frozenset[str]:
 
 def _end(reporter: "Reporter", patience: "Patience", path: str) -> int:
     if reporter.fate is not None:
-        return reporter.finish()
+        fate = reporter.finish()
+        if fate in (Exit.REFUSED, Exit.MUST_WAIT):
+            click.echo(f"what to do, with the line: ml explain {path}", err=True)
+        return fate
     goes_on = "the run goes on; follow it again" if reporter.run_id else "nothing was started; try again"
     if patience.interrupted:
         click.echo(f"detached: {goes_on}: ml run {path}", err=True)
@@ -101,6 +102,8 @@ class Patience:
             signal.signal(number, handler)
 
     def _stop(self, number: int, _frame: object) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt  # asked twice: at once
         self.interrupted = number
 
     @property

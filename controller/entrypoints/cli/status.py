@@ -86,8 +86,10 @@ def wait_command(ctx: click.Context, name: str, phase: str, namespace: str, time
         item = items[0]
         fate = _waited(item, phase)
         if fate is not None:
-            click.echo(f"{namespace}/{name} {item['phase']}")
-            return fate
+            if fate is Exit.OK:
+                click.echo(f"{namespace}/{name} {item['phase']}")
+                return fate
+            raise CommandError(f"{namespace}/{name} ended as {item['phase']}, not {phase}: {item['message']}", fate)
         if item["phase"] != said:
             said = item["phase"]
             click.echo(f"{namespace}/{name} {said} {item['reason']}", err=True)
@@ -200,15 +202,15 @@ def _age(since: str | None) -> str:
 def _follow(look: Callable[[], Mapping[str, Any]], output: str) -> int:
     """Print when something changed: JSON lines for -o json, else the table again."""
     before: object = None
-    while True:
-        found = look()
-        if found != before:
-            _print_again(found, output)
-            before = found
-        try:
+    try:
+        while True:
+            found = look()
+            if found != before:
+                _print_again(found, output)
+                before = found
             time.sleep(0.3)
-        except KeyboardInterrupt:
-            return Exit.OK
+    except KeyboardInterrupt:
+        return Exit.OK
 
 
 def _print_again(found: Mapping[str, Any], output: str) -> None:
