@@ -5,12 +5,15 @@ without following a link at any step. A link or special file is in the result to
 Does not: read anything before it is asked to.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+
+from controller.ports import folders
 
 _NOT_RECORDS = frozenset({"attempts", "checkpoints"})
 
@@ -24,19 +27,21 @@ def run_folder(folder: Path) -> dict[str, Callable[[], BinaryIO]]:
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is not a run folder")
     files: dict[str, Callable[[], BinaryIO]] = {}
-    for base, folders, names in os.walk(folder, onerror=_raise):
-        place = Path(base).relative_to(folder)
-        if place == Path():
-            folders[:] = [name for name in folders if name not in _NOT_RECORDS]
-        links = [name for name in folders if Path(base, name).is_symlink()]
-        for name in (*names, *links):
-            path = (place / name).as_posix()
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            inner = folders.walk(Path(entry.path), _unlisted) if entry.name not in _NOT_RECORDS else ()
+            found = [item.path for item in inner if not item.is_dir(follow_symlinks=False)]
+        else:
+            found = [entry.path]
+        for path in (os.path.relpath(place, folder) for place in found):
             files[path] = partial(open_beneath, folder, path)
     return files
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _unlisted(error: OSError) -> None:
+    """What lies deeper than a path can name has no name by which anybody could vouch for it; else: say so."""
+    if error.errno != errno.ENAMETOOLONG:
+        raise error
 
 
 def open_beneath(folder: Path, path: str) -> BinaryIO:

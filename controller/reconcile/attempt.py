@@ -5,11 +5,11 @@ doing it again does no harm. Nothing is created before the intent is stored; "al
 Does not: decide whether to launch, retry or finish (plan/decide.py does).
 """
 
-import shutil
 from contextlib import suppress
 from dataclasses import asdict
 
 from controller.plan.identity import attempt_name
+from controller.ports import folders
 from controller.ports.inputs import EnvironmentBuildError
 from controller.ports.runtime import Observed, RuntimeRefusedError, RuntimeState
 from controller.ports.store import AttemptRow, AttemptState, RunRow
@@ -77,7 +77,7 @@ def _known_secrets(ports: Ports, record: LaunchRecord) -> dict[str, str]:
 def discard_scratch(files: RunFiles, number: int) -> None:
     """Remove the private copies of code and data of an attempt."""
     for scratch in (files.workspace(number), files.dataset(number, "")):
-        shutil.rmtree(scratch, ignore_errors=True)
+        folders.remove(scratch)
 
 
 def _name(run: RunRow, attempt: AttemptRow) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from controller.api.experiment import Output
 from controller.facts.facts import DatasetFacts
+from controller.ports import folders
 from controller.ports.inputs import Inputs
 from controller.reconcile import metrics
 from controller.reconcile.files import RunFiles
@@ -81,13 +82,11 @@ def collect(
 def count_files(folder: Path) -> int:
     """Regular files beneath a folder, not through links; 0 when it is not there."""
     count = 0
-    for here, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                count += stat.S_ISREG(Path(here, name).lstat().st_mode)
-        if count > MAX_CHECKPOINT_FILES:
+    for entry in folders.walk(folder):
+        count += entry.is_file(follow_symlinks=False)
+        if count >= MAX_CHECKPOINT_FILES:
             break
-    return min(count, MAX_CHECKPOINT_FILES)
+    return count
 
 
 def _as_read(files: RunFiles, facts: DatasetFacts, number: int) -> DatasetFacts:

@@ -7,13 +7,13 @@ Does not: start anything.
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from controller.api.base import byte_count, cores
 from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.plan.identity import attempt_name
+from controller.ports import folders
 from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
 from controller.ports.store import AttemptRow, RunRow
 from controller.reconcile.context import Ports
@@ -97,7 +97,7 @@ def _export(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) ->
     if source is None:
         return
     destination = files.workspace(number)
-    shutil.rmtree(destination, ignore_errors=True)
+    folders.remove(destination)
     destination.mkdir(parents=True)
     if source.snapshot:
         ports.inputs.export_snapshot(source.snapshot, destination)

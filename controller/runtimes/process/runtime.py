@@ -20,7 +20,7 @@ from pathlib import Path
 
 import controller
 from controller.facts.facts import SandboxFacts
-from controller.ports import durable
+from controller.ports import durable, folders
 from controller.ports.clock import Clock
 from controller.ports.runtime import AttemptSpec, Observed, Runtime, RuntimeRefusedError, RuntimeState
 from controller.runtimes.process import layout, procfs, records, seccomp, state, supervisor
@@ -183,7 +183,7 @@ class ProcessRuntime(Runtime):
             self._kill_strays(name, run_dir)
             place = state.place(name, run_dir)
             if place:
-                shutil.rmtree(Path(place, records.SCRATCH), ignore_errors=True)
+                folders.remove(Path(place, records.SCRATCH))
 
     def _kill_strays(self, name: str, run_dir: Path) -> None:
         """Kill processes that began with the attempt's environment, until there are none."""

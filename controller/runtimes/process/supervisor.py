@@ -12,7 +12,7 @@ import select
 import sys
 import time
 
-from controller.runtimes.process import bubblewrap, launch, namespaces, observed, procfs, records, signals
+from controller.runtimes.process import bubblewrap, launch, measure, namespaces, observed, procfs, records, signals
 from controller.runtimes.process.capture import Log
 
 MARK = "fetchml-supervisor"
@@ -22,6 +22,8 @@ CLAIMED = b"claimed\n"
 TAKEN = b"taken\n"
 _LONGEST_TICK = 0.1
 _DISK_EVERY = 1.0
+_IN_MEMORY = ("tmp", "dev/shm")
+"""The run's own tmpfs."""
 
 
 def main() -> None:
@@ -76,7 +78,8 @@ class Attempt:
         self.watched: list[str] = payload["watched"]  # type: ignore[assignment]  # as above
         self.spread = int(payload["spread"])  # type: ignore[call-overload]  # as above
         self.why = str(payload["why"])
-        self.log = Log(str(payload["log"]), int(self.limits["log_bytes"]), payload["secrets"])  # type: ignore[arg-type]
+        secrets: list[bytes] = payload["secrets"]  # type: ignore[assignment]  # as above
+        self.log = Log(str(payload["log"]), int(self.limits["log_bytes"]), secrets)
         self.facts_pipe = -1
         self.facts = b""
         self.sandbox: dict[str, object] = {}
@@ -92,6 +95,7 @@ class Attempt:
         self.tree = procfs.Tree(os.getpid())
         self.depth = len(procfs.status(os.getpid()).get(b"NSpid", b"").split())
         self.window = 0
+        self.unlinked = 0
         self.peak = {"max_rss": 0, "ticks": 0}
         self.rusage = 0.0
         self.tick = 0.005
@@ -226,14 +230,14 @@ class Attempt:
         if seen["processes"] > self.limits["processes"]:
             self.end("ProcessLimitExceeded", f"{seen['processes']} processes of {self.limits['processes']}", 0)
         if now >= self.disk_at:
-            self.check_disk(now)
+            self.check_disk(now, members)
         busy = used > self.limits["memory"] / 2 or seen["processes"] > self.limits["processes"] / 2
         self.tick = min(0.02 if busy else _LONGEST_TICK, self.tick * 2)
         self.sample_at = now + self.tick
 
     def memory(self, members: set[int], seen: dict[str, int]) -> int:
-        """Bytes in use: anonymous memory, and the larger of mapped shared memory and the run's tmpfs."""
-        files = self.tmpfs_bytes(members)
+        """Bytes in use: anonymous memory, and the larger of mapped shared memory and the run's files in memory."""
+        files = self.tmpfs_bytes(members) + self.unlinked
         used = seen["anonymous"] + max(seen["shared"], files)
         if used > self.limits["memory"]:
             anonymous, shared = procfs.exact_memory(members)
@@ -249,7 +253,7 @@ class Attempt:
         if not self.window:
             return 0
         total = 0
-        for place in ("tmp", "dev/shm"):
+        for place in _IN_MEMORY:
             try:
                 stat = os.statvfs(f"/proc/{self.window}/root/{place}")
             except OSError:
@@ -257,9 +261,18 @@ class Attempt:
             total += (stat.f_blocks - stat.f_bfree) * stat.f_frsize
         return total
 
-    def check_disk(self, now: float) -> None:
-        """Measure the run's folders; the larger they are, the rarer."""
-        used = sum(_folder_bytes(path) for path in self.watched)
+    def check_disk(self, now: float, members: set[int]) -> None:
+        """Measure the run's folders and its files without a name; the larger they are, the rarer."""
+        unlinked = measure.unlinked_bytes(members)
+        disks = {measure.device_of(path) for path in self.watched}
+        own = {measure.device_of(f"/proc/{self.window}/root/{place}") for place in _IN_MEMORY}
+        self.unlinked = sum(size for device, size in unlinked.items() if device not in disks | own)
+        try:
+            used = sum(measure.folder_bytes(path) for path in self.watched)
+        except OSError as error:
+            self.end("DiskLimitExceeded", f"part of its folders cannot be measured: {error.strerror}", 0)
+            return
+        used += sum(size for device, size in unlinked.items() if device in disks)
         if used > self.limits["disk"]:
             self.end("DiskLimitExceeded", f"wrote {used} bytes of {self.limits['disk']}", 0)
         after = time.monotonic()
@@ -333,21 +346,6 @@ class Attempt:
             "usage": {"max_rss": self.peak["max_rss"], "cpu_seconds": round(cpu, 3)},
             "log": {"truncated": self.log.truncated, "error": self.log.error},
         }
-
-
-def _folder_bytes(path: str) -> int:
-    """Bytes that a folder takes on disk, without following links."""
-    total, left = 0, [path]
-    while left:
-        try:
-            with os.scandir(left.pop()) as entries:
-                for entry in entries:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(entry.path)
-        except OSError:
-            continue  # removed meanwhile
-    return total
 
 
 if __name__ == "__main__":
