@@ -6,14 +6,18 @@ Does not: take anybody's word for a level, look anything up, or verify signature
 not a level of SLSA, whose build track ends at 3.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from controller.api.experiment import Experiment
-from controller.api.manifest import RunManifest, completeness, lifecycle_problems
 from controller.facts.facts import Facts
 from controller.trust.sandbox import hides_keys, isolation_gaps, outer_uid
+
+if TYPE_CHECKING:
+    from controller.api.manifest import RunManifest
 
 LEVELS = ("L0", "L1", "L2", "L3", "L4")
 _PROCESS = "process"
@@ -269,6 +273,8 @@ def judge_run(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Judge
 
 def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Evidence:
     """The evidence in a manifest. What was judged at launch counts as met here: its caps are in trust_ceiling."""
+    from controller.api.manifest import completeness, lifecycle_problems  # its models cost `ml explain` 60 ms
+
     facts, runtime, data = manifest.runtime.sandbox, manifest.runtime, manifest.datasets
     process = runtime.name == _PROCESS
     owner, outside = runtime.reconciler_uid, outer_uid(facts)

@@ -4,6 +4,7 @@ Promises: `ml --version` costs an interpreter start and nothing else; every othe
 when it needs it. Does not: decide anything. Commands parse, call, print, and exit with the codes of the contract.
 """
 
+import os
 import sys
 
 
@@ -14,6 +15,8 @@ def main() -> None:
 
         sys.stdout.write(f"ml {__version__}\n")
         return
+    # pydantic would look through every installed distribution for plugins, and let them into this process.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from controller.entrypoints.cli.app import run
 
     run()
