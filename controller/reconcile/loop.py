@@ -219,7 +219,7 @@ class Loop:
 
     def _plan_next(self, key: Key, outcome: Outcome, status: ExperimentStatus | None) -> None:
         running = status is not None and status.phase in (Phase.LAUNCHING, Phase.RUNNING)
-        ended = self._remember(self._active, key, running)
+        self._remember(self._active, key, running)
         waiting = outcome if isinstance(outcome, Waiting) else None
         self._remember(self._erring, key, running and waiting is not None and waiting.failed)
         self._leave_line(key, waiting is not None and waiting.reason == "WaitingForCapacity")
@@ -231,32 +231,19 @@ class Loop:
             self.queue.add_after(key, min(FIRST_PAUSE * 2 ** min(count, 16), longest))
         elif waiting:
             self.queue.add_after(key, waiting.after)
-        if ended:
-            self._serve_line()
 
     def _leave_line(self, key: Key, waits: bool) -> None:
         """A key that no longer waits for room makes way for those behind it."""
         ports = self.reconciler.ports
         with ports.placing:
-            left = key in ports.line.keys and not waits
-            if left:
+            if key in ports.line.keys and not waits:
                 ports.line.leave(key)
-        if left:
-            self._serve_line()
+                ports.line.serve()
 
-    def _serve_line(self) -> None:
-        """Let the head of the line try again; it calls whoever may start instead of it or beside it."""
-        with self.reconciler.ports.placing:
-            first = self.reconciler.ports.line.first()
-        if first is not None:
-            self._add(first)
-
-    def _remember(self, keys: set[Key], key: Key, member: bool) -> bool:
-        """Keep `key` in the set or not; True when it left."""
+    def _remember(self, keys: set[Key], key: Key, member: bool) -> None:
+        """Keep `key` in the set or not."""
         with self._lock:
-            left = key in keys and not member
             (keys.add if member else keys.discard)(key)
-        return left
 
     def _wake(self) -> None:
         """Look at active runs as soon as one may have ended, and at what was refused as soon as its world moved."""
@@ -287,7 +274,8 @@ class Loop:
             self._pauses.clear()
         for key in paused:
             self._add(key)
-        self._serve_line()
+        with self.reconciler.ports.placing:
+            self.reconciler.ports.line.serve()
 
     def _renew(self, lease: Lease) -> None:
         store = self.reconciler.ports.store

@@ -44,10 +44,11 @@ class Line:
         if request is not None:
             self._forget(request)
 
-    def first(self) -> Key | None:
-        """Whose turn it is to try; it calls whoever may start instead."""
+    def serve(self) -> None:
+        """Room may have been made: the head is called, and it calls whoever may start beside or instead of it."""
         head = self.queue.head()
-        return self._by_run[head.run_id] if head else None
+        if head is not None:
+            self.call(self._by_run[head.run_id])
 
     def next_up(self, world: World) -> Key | None:
         """Who may start in this world; it keeps its place."""

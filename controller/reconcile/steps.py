@@ -270,6 +270,8 @@ def _retry(ports: Ports, work: Work, action: Action) -> Outcome | None:
 def _finish(ports: Ports, work: Work, action: Action) -> Outcome | None:
     run, _ = _now(work)
     finish(ports, run, action)
+    with ports.placing:
+        ports.line.serve()  # what the run held is free from this commit on
     return None
 
 

@@ -135,14 +135,17 @@ class Bench:
     def delete(self, file: str = "a.yaml") -> None:
         """Delete a spec, and let the deletion be confirmed."""
         self.source.remove(file)
-        self.source.poll(None)
+        self.look()
         self.clock.advance(3)
-        self.source.poll(None)
+        self.look()
+
+    def look(self) -> None:
+        """One look at the source, as the loop takes it."""
+        self.ports.standing.changed(self.source.poll(None).keys)
 
     def once(self, name: str = "a") -> Outcome:
         """One look at the source and one pass."""
-        change = self.source.poll(None)
-        self.ports.standing.changed(change.keys)
+        self.look()
         return self.reconciler.reconcile(key(name))[0]
 
     def settle(self, name: str = "a") -> Outcome:

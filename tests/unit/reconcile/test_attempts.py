@@ -2,16 +2,17 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from controller.ports.runtime import Observed, RuntimeState
-from controller.ports.store import ORDER, AttemptState
+from controller.ports.store import ORDER, AttemptRow, AttemptState
 from controller.reconcile.outcome import Done
 from tests.unit.reconcile.bench import LOST, Bench, experiment, key
 
 
-def retrying(most: int, **more: object) -> str:
+def retrying(most: int, **more: Any) -> str:
     return experiment(scheduling={"retries": {"max": most, "reasons": list(LOST)}}, **more)
 
 
@@ -55,29 +56,29 @@ def test_the_deadline_reaches_the_runtime_in_seconds(bench: Bench) -> None:
     assert (limits.deadline, limits.grace) == (7200.0, 60.0)
 
 
-def advance_to(bench: Bench, state: AttemptState) -> None:
+def advance_to(bench: Bench, state: AttemptState, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put the run into this state of its attempt, as a reconciler leaves it that died right after that commit."""
     bench.put(retrying(1))
     original = bench.store.advance
 
-    def until(run_id, number, reached, **values):  # type: ignore[no-untyped-def]  # as Store.advance
+    def until(run_id: str, number: int, reached: AttemptState, **values: object) -> AttemptRow:
         row = original(run_id, number, reached, **values)
         if reached is state:
             raise KeyboardInterrupt
         return row
 
     if state is AttemptState.INTENDED:
-        bench.runtime.create = crash  # type: ignore[method-assign]  # this bench only
+        monkeypatch.setattr(bench.runtime, "create", crash)
         with pytest.raises(KeyboardInterrupt):
             bench.settle()
     elif state in ORDER[1:3]:
-        bench.store.advance = until  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.store, "advance", until)
         with pytest.raises(KeyboardInterrupt):
             bench.settle()
     else:
         bench.settle()
         bench.runtime.lose(bench.attempt_name())
-        bench.store.advance = until  # type: ignore[method-assign]
+        monkeypatch.setattr(bench.store, "advance", until)
         with pytest.raises(KeyboardInterrupt):
             bench.settle()
     bench.crash()
@@ -89,8 +90,8 @@ def crash(_attempt: object) -> None:
 
 
 @pytest.mark.parametrize("state", ORDER)
-def test_cancel_in_every_state(bench: Bench, state: AttemptState) -> None:
-    advance_to(bench, state)
+def test_cancel_in_every_state(bench: Bench, state: AttemptState, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance_to(bench, state, monkeypatch)
     assert bench.store.request_cancel(bench.run().run_id)
     bench.crash()
     assert bench.settle() == Done()
@@ -103,8 +104,10 @@ def test_cancel_in_every_state(bench: Bench, state: AttemptState) -> None:
 
 
 @pytest.mark.parametrize("state", ORDER)
-def test_a_crash_after_every_state_is_taken_up_again(bench: Bench, state: AttemptState) -> None:
-    advance_to(bench, state)
+def test_a_crash_after_every_state_is_taken_up_again(
+    bench: Bench, state: AttemptState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance_to(bench, state, monkeypatch)
     bench.settle()
     bench.end(0)
     assert bench.settle() == Done()
@@ -134,8 +137,8 @@ def test_one_whose_supervisor_died_before_it_claimed_is_started_again(bench: Ben
     assert bench.world.seen[name].state is RuntimeState.RUNNING
 
 
-def test_one_that_could_never_be_started_has_no_time_of_start(bench: Bench) -> None:
-    advance_to(bench, AttemptState.CREATED)
+def test_one_that_could_never_be_started_has_no_time_of_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance_to(bench, AttemptState.CREATED, monkeypatch)
     name = bench.attempt_name()
     bench.world.seen[name] = Observed(name, RuntimeState.EXITED, reason="StartFailed", message="no such program")
     bench.settle()

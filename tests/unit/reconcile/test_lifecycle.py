@@ -6,7 +6,7 @@ import pytest
 
 from controller.api.documents import load, with_status
 from controller.ports.inputs import EnvironmentBuildError
-from controller.ports.runtime import RuntimeRefusedError
+from controller.ports.runtime import AttemptSpec, RuntimeRefusedError
 from controller.reconcile.outcome import Done, Stalled, Waiting
 from tests.builders import dataset, git, interpreter, sha
 from tests.unit.reconcile.bench import Bench, experiment
@@ -206,16 +206,14 @@ def test_what_finished_elsewhere_is_believed_to_be_over_and_nothing_more(bench: 
     assert len(bench.starts()) == 1, "a status of another spec says nothing"
 
 
-def test_what_the_runtime_refuses_fails_with_its_reason(bench: Bench) -> None:
+def test_what_the_runtime_refuses_fails_with_its_reason(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put(experiment())
-    original = bench.runtime.create
 
-    def refuse(attempt):  # type: ignore[no-untyped-def]  # as FakeRuntime.create
+    def refuse(_attempt: AttemptSpec) -> None:
         raise RuntimeRefusedError("NeedsMountNamespace", "no")
 
-    bench.runtime.create = refuse  # type: ignore[method-assign]  # one runtime of one test
+    monkeypatch.setattr(bench.runtime, "create", refuse)
     bench.settle()
-    bench.runtime.create = original  # type: ignore[method-assign]
     assert (bench.phase(), bench.condition("Failed")["reason"]) == ("Failed", "NeedsMountNamespace")
     assert bench.condition("ProvenanceRecorded")["reason"] == "NeverStarted"
 
