@@ -7,7 +7,6 @@ is told to sync.
 """
 
 import importlib
-import shutil
 import sqlite3
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import QUICK_ROUNDS, ROUNDS, Row, at_least, interleaved, spread
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
 from controller.ports.store import AttemptState, RunRow
@@ -157,10 +157,6 @@ def _rate(work: Callable[[list[str]], None], ids: list[str]) -> float:
     return len(ids) / (time.perf_counter() - start)
 
 
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values)), "min": round(min(values)), "max": round(max(values))}
-
-
 def _filled(folder: Path, count: int) -> SqliteStore:
     """A store of that many waiting runs."""
     store = SqliteStore(folder / f"pick-{count}.db", SystemClock())
@@ -178,59 +174,60 @@ def _picks(store: SqliteStore, picks: list[str]) -> None:
         store.runs(active=True, limit=1)
 
 
-def _pick(folder: Path, rounds: int) -> dict[str, Any]:
-    """The newest active run of 1,000 and of 100,000: picks a second, and the ratio of the two."""
-    small, large = _filled(folder, 1_000), _filled(folder, 100_000)
-    rates: dict[str, list[float]] = {"of_1000": [], "of_100000": []}
-    for _ in range(rounds):
-        for name, store in (("of_1000", small), ("of_100000", large)):
-            rates[name].append(_rate(partial(_picks, store), [""] * 500))
+def _pick(folder: Path, count: int, rounds: int) -> Row:
+    """The newest active run of 1,000 and of `count`: picks a second."""
+    small, large = _filled(folder, 1_000), _filled(folder, count)
+    picks = [""] * 500
+    seen = interleaved(
+        {"small": lambda: _rate(partial(_picks, small), picks), "large": lambda: _rate(partial(_picks, large), picks)},
+        rounds,
+    )
     small.close()
     large.close()
-    ratio = statistics.median(a / b for a, b in zip(rates["of_100000"], rates["of_1000"], strict=True))
-    return {**{name: _spread(values) for name, values in rates.items()}, "ratio": round(ratio, 3), "goal": GOAL_PICK}
-
-
-def run(rounds: int = 11, batch: int = 80) -> dict[str, Any]:
-    """Runs a second of each contender in `rounds` (at least 10) interleaved rounds of `batch` runs."""
-    folder = Path(tempfile.mkdtemp(prefix="fetchml-bench-"))
-    bench = _Bench(folder)
-    rates: dict[str, list[float]] = {name: [] for name in bench.contenders()}
-    for number in range(max(rounds, 10) + 1):
-        for name, work in bench.contenders().items():
-            rate = _rate(work, bench.ids(batch))
-            if number:  # the first round warms up
-                rates[name].append(rate)
-    bench.close()
-    pick = _pick(folder, max(rounds, 10))
-    shutil.rmtree(folder)
-    return _report(rates, pick)
-
-
-def _report(rates: dict[str, list[float]], pick: dict[str, Any]) -> dict[str, Any]:
-    ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["raw"], strict=True))
-    many = statistics.median(a / b for a, b in zip(rates["ours_many"], rates["raw_many"], strict=True))
-    runs = statistics.median(rates["ours"])
-    result = {
-        "name": NAME,
-        "unit": "runs/s (six commits each; litequeue: three)",
-        "rounds": len(rates["ours"]),
-        **{name: _spread(values) for name, values in rates.items()},
-        "ratio": round(ratio, 3),
-        "ratio_many": round(many, 3),
-        "goal": GOAL_RATIO,
-        "pick": pick,
-        "goal_runs": GOAL_RUNS,
-        "goal_runs_met": runs >= GOAL_RUNS,  # says as much about the disk: compare with raw
-        "met": ratio >= GOAL_RATIO and pick["ratio"] >= GOAL_PICK,
-    }
-    medians = {name: round(statistics.median(values)) for name, values in rates.items()}
-    print(
-        f"{NAME}: {medians} runs/s; ratio to raw {ratio:.2f} (goal >= {GOAL_RATIO}), {WRITERS} writers {many:.2f}; "
-        f"pick from 100,000 at {pick['ratio']:.2f} of 1,000 (goal >= {GOAL_PICK})"
+    ratio = statistics.median(a / b for a, b in zip(seen["large"], seen["small"], strict=True))
+    return Row(
+        f"pick from a queue of {count:,}",
+        "picks/s",
+        spread(seen["large"]),
+        spread(seen["small"]),
+        "ours, of 1,000",
+        goals=(at_least("throughput of that at 1,000", ratio, GOAL_PICK, "x"),),
     )
-    return result
 
 
-if __name__ == "__main__":
-    run()
+def rows(quick: bool = False) -> tuple[Row, ...]:
+    """Runs a second through six durable states, by one writer and by several; picks a second."""
+    rounds, batch, queued = (QUICK_ROUNDS, 16, 2_000) if quick else (ROUNDS, 80, 100_000)
+    with tempfile.TemporaryDirectory(prefix="fetchml-bench-") as name:
+        folder = Path(name)
+        bench = _Bench(folder)
+        contenders = {key: lambda work=work: _rate(work, bench.ids(batch)) for key, work in bench.contenders().items()}
+        seen = interleaved(contenders, rounds)
+        bench.close()
+        return (*_report(seen), _pick(folder, queued, rounds))
+
+
+def _report(seen: dict[str, list[float]]) -> tuple[Row, Row]:
+    ratio = statistics.median(a / b for a, b in zip(seen["ours"], seen["raw"], strict=True))
+    ours = spread(seen["ours"])
+    one = Row(
+        "a whole run through six durable states",
+        "runs/s",
+        ours,
+        spread(seen["raw"]),
+        "the same six commits in raw sqlite3",
+        peers={"litequeue (put, pop, done)": spread(seen["litequeue"])} if "litequeue" in seen else {},
+        goals=(
+            at_least("ratio to raw", ratio, GOAL_RATIO, "x"),
+            at_least("runs a second", ours.median, GOAL_RUNS),
+        ),
+        note="runs a second say as much about the disk as about us: compare with raw",
+    )
+    many = Row(
+        f"the same with {WRITERS} writers",
+        "runs/s",
+        spread(seen["ours_many"]),
+        spread(seen["raw_many"]),
+        "raw sqlite3, a connection a writer",
+    )
+    return one, many

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
+from benchmarks.rows import QUICK_ROUNDS, Row, at_most, interleaved, spread
 from controller.inputs.beneath import folder
 from controller.inputs.hashing import measure
 from controller.inputs.statcache import StatCache, file_clock
@@ -26,32 +26,31 @@ SMALL = 20_000
 ROUNDS = 10
 
 
-def run(large: int = LARGE, small: int = SMALL, rounds: int = ROUNDS) -> dict[str, Any]:
-    """One row for each case: {case: {ours, floor, ratio, spread, floor_is}} (seconds; ratio = ours / floor)."""
+def rows(quick: bool = False) -> tuple[Row, ...]:
+    """Seconds for one large file, and for many small ones: never seen, and unchanged."""
+    large, small, rounds = (4 << 20, 200, QUICK_ROUNDS) if quick else (LARGE, SMALL, ROUNDS)
     place = Path(tempfile.mkdtemp(prefix="fetchml-hashing-"))
     try:
-        return {**_large(place, large, rounds), **_small(place, small, rounds)}
+        return (_large(place, large, rounds), *_small(place, small, rounds))
     finally:
         shutil.rmtree(place)
 
 
-def _large(place: Path, size: int, rounds: int) -> dict[str, Any]:
+def _large(place: Path, size: int, rounds: int) -> Row:
     file = place / "large"
     with file.open("wb") as stream:
         for _ in range(size >> 20):
             stream.write(os.urandom(1 << 20))
     openssl = ["openssl", "dgst", "-sha256", str(file)]
-    return {
-        f"one file of {size >> 20} MiB": _compare(
-            lambda: _ours(place, ["large"], None),
-            lambda: subprocess.run(openssl, check=True, capture_output=True),
-            rounds,
-            "openssl dgst -sha256",
-        )
-    }
+    return _compare(
+        f"hash one file of {size >> 20} MiB",
+        lambda: _ours(place, ["large"], None),
+        lambda: subprocess.run(openssl, check=True, capture_output=True),
+        (rounds, "openssl dgst -sha256", 1 / 0.95),
+    )
 
 
-def _small(place: Path, count: int, rounds: int) -> dict[str, Any]:
+def _small(place: Path, count: int, rounds: int) -> tuple[Row, Row]:
     data = place / "small"
     for number in range(count):
         file = data / f"{number % 100:02d}" / f"{number}.bin"
@@ -60,16 +59,20 @@ def _small(place: Path, count: int, rounds: int) -> dict[str, Any]:
     while file_clock() <= file.stat().st_ctime_ns:
         time.sleep(0.001)
     cache = StatCache(place / "cache")
-    rows = {
-        f"{count} small files, first": _compare(
-            lambda: _ours(place, ["small"], None), lambda: _floor(data, read=True), rounds, "scandir + stat + sha256"
-        )
-    }
-    _ours(place, ["small"], cache)
-    rows[f"{count} small files, unchanged"] = _compare(
-        lambda: _ours(place, ["small"], cache), lambda: _floor(data, read=False), rounds, "scandir + stat"
+    first = _compare(
+        f"hash {count:,} small files, never seen",
+        lambda: _ours(place, ["small"], None),
+        lambda: _floor(data, read=True),
+        (rounds, "scandir + stat + sha256", None),
     )
-    return rows
+    _ours(place, ["small"], cache)
+    again = _compare(
+        f"verify {count:,} small files, unchanged",
+        lambda: _ours(place, ["small"], cache),
+        lambda: _floor(data, read=False),
+        (rounds, "scandir + stat", 2.0),
+    )
+    return first, again
 
 
 def _ours(place: Path, parts: list[str], cache: StatCache | None) -> None:
@@ -89,21 +92,18 @@ def _floor(place: Path, *, read: bool) -> None:
                     sha256(file.read()).digest()
 
 
-def _compare(ours: Callable[[], object], floor: Callable[[], object], rounds: int, floor_is: str) -> dict[str, Any]:
-    pairs = [(_seconds(ours), _seconds(floor)) for _ in range(rounds)]
-    mine, its = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
-    ratios = [pair[0] / pair[1] for pair in pairs]
-    spread = [round(min(ratios), 3), round(max(ratios), 3)]
-    ratio = statistics.median(ratios)
-    return {"ours": mine, "floor": its, "ratio": round(ratio, 3), "spread": spread, "floor_is": floor_is}
+def _compare(
+    work: str, ours: Callable[[], object], floor: Callable[[], object], against: tuple[int, str, float | None]
+) -> Row:
+    """`against`: rounds, what the floor is, and how many times it we may take."""
+    rounds, floor_is, limit = against
+    seen = interleaved({"ours": lambda: _seconds(ours), "floor": lambda: _seconds(floor)}, rounds)
+    ratio = statistics.median(a / b for a, b in zip(seen["ours"], seen["floor"], strict=True))
+    goals = (at_most("ratio to the floor", ratio, limit, "x"),) if limit else ()
+    return Row(work, "s", spread(seen["ours"]), spread(seen["floor"]), floor_is, goals=goals)
 
 
 def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-if __name__ == "__main__":
-    for case, row in run().items():
-        print(case, row)

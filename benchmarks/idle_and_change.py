@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.rows import QUICK_ROUNDS, ROUNDS, Row, Spread, at_most, spread
 from controller.api.experiment import Experiment
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
@@ -142,7 +143,7 @@ class _Process:
         root = folder / str(size)
         root.mkdir()
         _make(root, size)
-        command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, str(root), str(size)]
+        command = [sys.executable, "-m", "benchmarks.idle_and_change", str(root), str(size)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(self, what: str) -> dict[str, Any]:
@@ -159,21 +160,23 @@ class _Process:
         self._process.communicate()
 
 
-def run(rounds: int = 15) -> dict[str, Any]:
-    """Measure every size in `rounds` (at least 10) interleaved rounds."""
+def rows(quick: bool = False) -> tuple[Row, ...]:
+    """One change, an idle rescan, and memory, at every size."""
+    sizes, rounds = ((20, 60, 100), QUICK_ROUNDS) if quick else (SIZES, ROUNDS)
     shm = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="fetchml-bench-", dir=shm if shm.is_dir() else None))
     try:
-        processes = {size: _Process(folder, size) for size in SIZES}
-        cold = {size: process.ask("cold") for size, process in processes.items()}
-        changes = _rounds(processes, "change", max(rounds, 10))
+        processes = {size: _Process(folder, size) for size in sizes}
+        for process in processes.values():
+            process.ask("cold")
+        changes = _rounds(processes, "change", rounds)
         _rounds(processes, "settle", 1)
-        rescans = _rounds(processes, "rescan", max(rounds, 10))
+        rescans = _rounds(processes, "rescan", rounds)
         for process in processes.values():
             process.close()
     finally:
         shutil.rmtree(folder)
-    return _report(cold, changes, rescans)
+    return (*_changes(changes), _idle(rescans), _memory(rescans))
 
 
 Measured = dict[int, list[dict[str, Any]]]
@@ -193,54 +196,59 @@ def _middle(measured: list[dict[str, Any]], what: str) -> float:
     return float(statistics.median(one[what] for one in measured))
 
 
-def _spread(measured: list[dict[str, Any]], what: str) -> dict[str, float]:
-    values = sorted(one[what] for one in measured)
-    return {"median": statistics.median(values), "min": values[0], "max": values[-1]}
+def _milliseconds(measured: list[dict[str, Any]], what: str) -> Spread:
+    return spread([one[what] * 1000 for one in measured])
 
 
-def _report(cold: dict[int, dict[str, Any]], changes: Measured, rescans: Measured) -> dict[str, Any]:
-    small, middle, large = SIZES
-    ratio = _middle(changes[large], "seconds") / _middle(changes[small], "seconds")
-    memory = rescans[large][-1]["rss"] - rescans[small][-1]["rss"]
-    idle_cpu = _middle(rescans[middle], "seconds") / RESCAN_SECONDS
-    parsed = {one["parsed"] for size in SIZES for one in changes[size]}
-    idle = {one[what] for size in SIZES for one in rescans[size] for what in ("parsed", "reads")}
-    result = {
-        "name": NAME,
-        "unit": "seconds; bytes",
-        "rounds": len(changes[small]),
-        "cold": {str(size): cold[size] for size in SIZES},
-        "change": {str(size): _spread(changes[size], "seconds") for size in SIZES},
-        "change_parsed": sorted(parsed),
-        "change_ratio": round(ratio, 3),
-        "rescan": {str(size): _spread(rescans[size], "seconds") for size in SIZES},
-        "rescan_to_floor": {
-            str(size): round(_middle(rescans[size], "seconds") / _middle(rescans[size], "floor"), 2) for size in SIZES
-        },
-        "rescan_parsed_or_read": sorted(idle),
-        "idle_cpu": idle_cpu,
-        "memory": memory,
-        "memory_a_spec": round(memory / (large - small)),
-        "goal": {"change": GOAL_CHANGE_SECONDS, "ratio": GOAL_RATIO, "memory": GOAL_MEMORY, "idle_cpu": GOAL_IDLE_CPU},
-        "met": parsed == {1}
-        and idle == {0}
-        and ratio <= GOAL_RATIO
-        and memory <= GOAL_MEMORY
-        and idle_cpu < GOAL_IDLE_CPU
-        and max(_middle(changes[size], "seconds") for size in SIZES) <= GOAL_CHANGE_SECONDS,
-    }
-    times = ", ".join(f"{_middle(changes[size], 'seconds') * 1000:.2f} ms of {size:,}" for size in SIZES)
-    print(
-        f"{NAME}: one change {times}; parsed {sorted(parsed)}, ratio {ratio:.2f} (goal <= {GOAL_RATIO}); "
-        f"idle rescan of {middle:,}: {_middle(rescans[middle], 'seconds') * 1000:.0f} ms CPU a minute, parsed or read "
-        f"{sorted(idle)}, {result['rescan_to_floor'][str(middle)]} x floor; memory {memory / 2**20:.1f} MiB more at "
-        f"{large:,} (goal <= {GOAL_MEMORY / 2**20:.0f}), {result['memory_a_spec']} bytes a spec"
+def _changes(changes: Measured) -> tuple[Row, ...]:
+    small, *others = changes
+    parsed = {size: {one["parsed"] for one in changes[size]} for size in changes}
+    return tuple(
+        Row(
+            f"one changed spec of {size:,}: save -> its document at hand",
+            "ms",
+            _milliseconds(changes[size], "seconds"),
+            _milliseconds(changes[small], "seconds"),
+            f"ours, of {small:,}",
+            goals=(
+                at_most("p50", _middle(changes[size], "seconds") * 1000, GOAL_CHANGE_SECONDS * 1000, " ms"),
+                at_most(
+                    f"cost of that at {small:,}",
+                    _middle(changes[size], "seconds") / _middle(changes[small], "seconds"),
+                    GOAL_RATIO,
+                    "x",
+                ),
+            ),
+            counters={"specs parsed for one change (most)": max(parsed[size])},
+        )
+        for size in others
     )
-    return result
+
+
+def _idle(rescans: Measured) -> Row:
+    size = list(rescans)[1]
+    return Row(
+        f"rescan of {size:,} unchanged specs, once a minute",
+        "ms CPU",
+        _milliseconds(rescans[size], "seconds"),
+        _milliseconds(rescans[size], "floor"),
+        "scandir + stat",
+        goals=(at_most("CPU", 100 * _middle(rescans[size], "seconds") / RESCAN_SECONDS, 100 * GOAL_IDLE_CPU, " %"),),
+        counters={what: max(one[what] for one in rescans[size]) for what in ("parsed", "reads")},
+    )
+
+
+def _memory(rescans: Measured) -> Row:
+    small, *_, large = rescans
+    more = (rescans[large][-1]["rss"] - rescans[small][-1]["rss"]) / 2**20
+    return Row(
+        f"memory of {large:,} specs above that of {small:,}",
+        "MiB",
+        spread([more]),
+        goals=(at_most("memory", more, GOAL_MEMORY / 2**20, " MiB"),),
+        note=f"{more * 2**20 / (large - small):.0f} bytes a spec; Flux: about 0.16 MiB an object (published)",
+    )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        _serve(Path(sys.argv[1]), int(sys.argv[2]))
-    else:
-        print(json.dumps(run(), indent=2))
+    _serve(Path(sys.argv[1]), int(sys.argv[2]))

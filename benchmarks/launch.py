@@ -1,17 +1,18 @@
 """create() and start() of the process runtime -> the user's first instruction, beside a bare process spawn.
 
 Promises: every sandbox that works here, and the floor (the same program through subprocess alone), interleaved; the
-program is `date +%s%N`, so that what it prints is when it ran. Medians and spread of at least ten rounds.
+program is `date +%s%N`, so that what it prints is when it ran.
 Does not: include observing a saved file, preflight or the store; those are other rows.
 """
 
-import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
+from itertools import count
 from pathlib import Path
-from typing import Any
 
+from benchmarks.rows import QUICK_ROUNDS, Row, at_most, interleaved, spread
 from controller.inventory.clock import SystemClock
 from controller.ports.runtime import AttemptSpec, Limits, RuntimeState
 from controller.runtimes.process.probe import LAUNCHERS, probe_sandbox
@@ -61,37 +62,27 @@ def _floor() -> float:
     return (int(done.stdout) - begin) / 1e6
 
 
-def run(rounds: int = 21) -> dict[str, Any]:
-    """Milliseconds from create() to the first instruction for each launcher, and of the floor."""
+def rows(quick: bool = False) -> tuple[Row, ...]:
+    """Milliseconds from create() to the first instruction, for each launcher that works here."""
     facts = {launcher: probe_sandbox((launcher, "none")) for launcher in LAUNCHERS}
     runtimes = {name: ProcessRuntime(SystemClock(), fact) for name, fact in facts.items() if fact.launcher == name}
-    seen: dict[str, list[float]] = {name: [] for name in ("floor", *runtimes)}
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(1, max(rounds, 10) + 1):
-            seen["floor"].append(_floor())
-            for name, runtime in runtimes.items():
-                seen[name].append(_ours(runtime, _attempt(Path(folder) / name, number)))
-    spreads = {name: _spread(values) for name, values in seen.items()}
+    numbers = count(1)
+    with tempfile.TemporaryDirectory(prefix="fetchml-bench-") as folder:
+
+        def measure(name: str) -> float:
+            return _ours(runtimes[name], _attempt(Path(folder) / name, next(numbers)))
+
+        contenders = {"floor": _floor} | {name: partial(measure, name) for name in runtimes}
+        seen = interleaved(contenders, QUICK_ROUNDS if quick else 21)
     best = next(iter(runtimes))
-    result = {
-        "name": NAME,
-        "unit": "ms from create() to the first instruction",
-        "rounds": max(rounds, 10),
-        "ours": spreads[best],
-        "launchers": {name: spreads[name] for name in runtimes},
-        "floor": spreads["floor"],
-        "ratio": round(spreads[best]["median"] / spreads["floor"]["median"], 1),
-        "goal": GOAL,
-        "met": spreads[best]["median"] <= GOAL,
-    }
-    for name, spread in spreads.items():
-        print(f"{NAME}, ms to the first instruction, {name}: {spread}")
-    return result
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 1), "min": round(min(values), 1), "max": round(max(values), 1)}
-
-
-if __name__ == "__main__":
-    run()
+    return tuple(
+        Row(
+            f"runtime, {name}: create() -> first instruction",
+            "ms",
+            spread(seen[name]),
+            spread(seen["floor"]),
+            "process spawn",
+            goals=(at_most("p50", spread(seen[name]).median, GOAL, " ms"),) if name == best else (),
+        )
+        for name in runtimes
+    )

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.rows import QUICK_ROUNDS, ROUNDS, Row, at_most, spread
 from controller.api.documents import load
 from controller.api.experiment import Experiment
 
@@ -83,38 +84,24 @@ def _seconds(work: Callable[[], None]) -> float:
     return time.process_time() - start
 
 
-def run(n: int = 10_000, rounds: int = 11, batch: int = 1_000) -> dict[str, Any]:
-    """Time both sides on `batch` of `n` specs in each of `rounds` rounds; microseconds per spec and the ratio of
-    medians."""
-    texts = specs(n)
+def rows(quick: bool = False) -> tuple[Row, ...]:
+    """CPU time a spec; each round takes other specs."""
+    count, rounds, batch = (200, QUICK_ROUNDS, 50) if quick else (10_000, ROUNDS, 900)
+    texts = specs(count)
     plain = load(texts[0], "spec.yaml").documents[0].model.model_dump(mode="json", by_alias=True, exclude_none=True)
     values = [copy.deepcopy(plain) for _ in range(batch)]
     ours, floor = [], []
-    for index in range(max(rounds, 10)):
-        start = index * batch % max(n - batch, 1)
-        part = texts[start : start + batch]
+    for index in range(rounds):
+        part = texts[index * batch : (index + 1) * batch]
         floor.append(_seconds(partial(_floor, part, values[: len(part)])) / len(part) * 1e6)
         ours.append(_seconds(partial(_ours, part)) / len(part) * 1e6)
     ratio = statistics.median(a / b for a, b in zip(ours, floor, strict=True))
-    result = {
-        "name": NAME,
-        "unit": "us per spec",
-        "n": n,
-        "rounds": len(ours),
-        "ours": _spread(ours),
-        "floor": _spread(floor),
-        "ratio": round(ratio, 3),
-        "goal": GOAL,
-        "met": ratio <= GOAL,
-    }
-    print(f"{NAME}, us per spec: ours {result['ours']}, floor {result['floor']}")
-    print(f"{NAME}: ratio {ratio:.2f} (goal: at most {GOAL})")
-    return result
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 1), "min": round(min(values), 1), "max": round(max(values), 1)}
-
-
-if __name__ == "__main__":
-    run()
+    row = Row(
+        f"{count:,} specs cold: load, validate, digest",
+        "us CPU a spec",
+        spread(ours),
+        spread(floor),
+        "PyYAML C compose + pydantic validate",
+        goals=(at_most("ratio to the floor", ratio, GOAL, "x"),),
+    )
+    return (row,)
