@@ -42,7 +42,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports --no-logo
 
 pytest: .venv/.dev
-	$(BIN)/pytest $(PYTEST_ARGS) --cov --cov-report=
+	$(BIN)/pytest $(PYTEST_ARGS) --durations=15 --cov --cov-report=
 	$(BIN)/coverage report --include='$(PURE_FILES)' --fail-under=$(COVERAGE_MIN) --skip-covered
 
 test: .venv/.dev

@@ -18,7 +18,11 @@ from controller.entrypoints.cli.errors import Exit
 from tools import cli_reference, screenshot
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for path in ROOT.rglob("*.md") if not {"build", ".venv"} & set(path.relative_to(ROOT).parts))
+PAGES = sorted(
+    path
+    for path in ROOT.rglob("*.md")
+    if not any(part == "build" or part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
 MANUAL = [page for page in PAGES if page.parent == ROOT / "docs" / "how-to"] + [ROOT / "README.md"]
 REASONS = ROOT / "docs" / "reasons.md"
 
