@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from controller.ports.source import Source
     from controller.ports.store import ExperimentRow
     from controller.reconcile.context import Ports
+    from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
 
 TRUST_FOLDER = "trust"
@@ -78,6 +79,28 @@ def open_store(place: Place) -> "SqliteStore":
     if not ignore.exists():
         ignore.write_text("*\n")
     return SqliteStore(place.store, SystemClock())
+
+
+class FolderHeldError(Exception):
+    """A reconciler with another store is at work on this folder; the message says who."""
+
+
+def hold_folder(folder: Path) -> "FolderLease":
+    """The right to start what stands in a folder and to write status there: two stores would run everything twice.
+
+    Raises:
+        FolderHeldError: somebody else has it.
+    """
+    from controller.sources.writers import FolderLease
+
+    lease = FolderLease.acquire(folder)
+    if lease is None:
+        who = FolderLease.holder(folder) or "another process"
+        raise FolderHeldError(
+            f"another reconciler, which keeps its records elsewhere, is at work on {folder}: {who}; "
+            "stop it, or use its records (base_path)"
+        )
+    return lease
 
 
 def open_signer(place: Place, settings: Settings) -> "Signer | None":

@@ -16,7 +16,17 @@ from controller.ports.store import Lease, Store
 from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS, Listener, Loop
 from controller.reconcile.reconciler import Reconciler
 from controller.settings import Settings
-from controller.wiring import Place, build_ports, holder, open_signer, open_source, open_store
+from controller.sources.writers import FolderLease
+from controller.wiring import (
+    FolderHeldError,
+    Place,
+    build_ports,
+    hold_folder,
+    holder,
+    open_signer,
+    open_source,
+    open_store,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +73,7 @@ def watch_folder(
     try:
         who = f"{holder()} (ml reconcile {folder})"
         lease = acquire(store, place, who)
+        held = _hold(folder, store, lease)
         source = open_source(place, folder, rows=store.experiments())
         if prune:
             source.poll(None)
@@ -84,9 +95,23 @@ def watch_folder(
             loop.run(lease)
         finally:
             store.set_fence(None)
+            held.release()  # before the store, or the next on this store would find the folder taken
             store.release(lease)
     finally:
         store.close()
+
+
+def _hold(folder: Path, store: Store, lease: Lease) -> FolderLease:
+    """The folder too; without it the store is given back.
+
+    Raises:
+        HeldElsewhereError: a reconciler with another store has it.
+    """
+    try:
+        return hold_folder(folder)
+    except FolderHeldError as error:
+        store.release(lease)
+        raise HeldElsewhereError(str(error)) from error
 
 
 def _stop_on_signals(loop: Loop) -> None:

@@ -77,6 +77,18 @@ class FolderLease:
             return cls(descriptor)
         return cls(descriptor)
 
+    @staticmethod
+    def holder(root: Path) -> str:
+        """Who has it, as far as the kernel says: "pid 123 (command line)"; empty when nobody or unknown."""
+        inode = root.stat().st_ino
+        try:
+            locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+            pid = next(words[4] for words in locks if words[1] == "FLOCK" and words[5].endswith(f":{inode}"))
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+        except (OSError, StopIteration, IndexError):
+            return ""
+        return f"pid {pid} ({words.decode(errors='replace')})"
+
     def release(self) -> None:
         """Give it back. Twice is once."""
         if self._descriptor >= 0:

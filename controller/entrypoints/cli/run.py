@@ -9,12 +9,13 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from controller.entrypoints.cli.durations import seconds_of
-from controller.entrypoints.cli.errors import Exit
+from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.explain import Explained, explain
 from controller.entrypoints.cli.follow import Fate, Reporter
 from controller.entrypoints.cli.opening import Opened, open_experiment
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from controller.ports.store import Lease
     from controller.reconcile.loop import Loop
     from controller.reconcile.outcome import Outcome
+    from controller.sources.writers import FolderLease
 
 POLL = 0.2
 """Seconds between looks at a store that another reconciler writes."""
@@ -124,6 +126,21 @@ def _lease(opened: Opened, path: str) -> "Lease | None":
     return opened.ports.store.acquire(LEASE_NAME, _holder(path), LEASE_SECONDS)
 
 
+def _hold(opened: Opened, lease: "Lease", path: str) -> "FolderLease":
+    """The right to write status beside the spec; without it the store is given back.
+
+    Raises:
+        CommandError: a reconciler with another store has it.
+    """
+    from controller.wiring import FolderHeldError, hold_folder
+
+    try:
+        return hold_folder(Path(path).parent)
+    except FolderHeldError as error:
+        opened.ports.store.release(lease)
+        raise CommandError(str(error), Exit.NOT_ALLOWED) from error
+
+
 def _holder(path: str) -> str:
     from controller.wiring import holder
 
@@ -139,6 +156,7 @@ def _reconcile(
 
     fate = Fate(patient=patient)
     ended = threading.Event()
+    held = _hold(opened, lease, path)
 
     def seen(_key: object, outcome: "Outcome", status: Any) -> None:
         if status is not None and not ended.is_set():
@@ -160,6 +178,7 @@ def _reconcile(
         loop.stop()
         thread.join(timeout=10)
         opened.ports.store.set_fence(None)
+        held.release()  # before the store, or the next on this store would find the folder taken
         opened.ports.store.release(lease)
     if failure:
         raise failure[0]
