@@ -41,6 +41,8 @@ def identify(ports: Ports, work: Work) -> Outcome | None:
     documents = _documents(ports, work)
     if len(documents) > 1:
         work.clash = tuple(sorted(document.file for document in documents))
+        # A name that was never seen needs a row for its status, or the clash would be told to nobody.
+        work.row = work.row or ports.store.observe(work.key, documents[0].spec_sha256, documents[0].file)
     elif documents:
         work.document = documents[0]
         work.row = ports.store.observe(work.key, work.document.spec_sha256, work.document.file)
