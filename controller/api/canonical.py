@@ -32,8 +32,8 @@ def _agrees(value: Any) -> bool:
             kind = type(item)
             if kind is str or kind is bool or item is None:
                 continue
-            if kind is dict:
-                if not all(map(str.isascii, item)):
+            if kind is dict:  # a key that is no text raises TypeError here
+                if not "".join(item).isascii():
                     return False
                 stack.append(item.values())
             elif kind is list or kind is tuple:

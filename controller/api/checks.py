@@ -29,6 +29,13 @@ class Finding(NamedTuple):
     """The key is at fault, not its value."""
 
 
+class Findings(list[Finding]):
+    """What the checks found so far."""
+
+    def add(self, steps: tuple[Step, ...], reason: str, message: str, fix: str, *, at_key: bool = False) -> None:
+        self.append(Finding(steps, reason, message, fix, at_key))
+
+
 # --- reading values that may have any shape --------------------------------------------------------------------------
 
 
@@ -111,18 +118,18 @@ def _referring(spec: Values) -> Iterator[tuple[tuple[Step, ...], str]]:
             yield ("spec", "env", key), text
 
 
-def _references(spec: Values) -> Iterator[Finding]:
+def _references(spec: Values, found: Findings) -> None:
     for steps, text in _referring(spec):
         for name, closed in references(text):
             wrong = _reference(name, spec) if closed else _UNCLOSED
             if wrong:
-                yield Finding(steps, "UnknownReference", *wrong)
+                found.add(steps, "UnknownReference", *wrong)
 
 
 # --- names and places ------------------------------------------------------------------------------------------------
 
 
-def _duplicates(spec: Values) -> Iterator[Finding]:
+def _duplicates(spec: Values, found: Findings) -> None:
     for listed, names in (("datasets", ("name",)), ("outputs", ("name", "path")), ("secrets", ("name", "env"))):
         if len(_list(spec, listed)) < 2:
             continue
@@ -132,14 +139,14 @@ def _duplicates(spec: Values) -> Iterator[Finding]:
                 if text in seen:
                     reason = "DuplicateName" if name == "name" else "DuplicateValue"
                     message = f"two {listed} have the {name} {text}"
-                    yield Finding(("spec", listed, index, name), reason, message, "change one of the two")
+                    found.add(("spec", listed, index, name), reason, message, "change one of the two")
                 seen.add(text)
 
 
 _OWN_FOLDERS = ("/workspace", "/results", "/checkpoints")
 
 
-def _mounts(spec: Values) -> Iterator[Finding]:
+def _mounts(spec: Values, found: Findings) -> None:
     taken: dict[str, str] = dict.fromkeys(_OWN_FOLDERS, "a folder of the run")
     for index, item in enumerate(_list(spec, "datasets")):
         name = item.get("name") if isinstance(item, dict) else None
@@ -151,14 +158,14 @@ def _mounts(spec: Values) -> Iterator[Finding]:
         steps: tuple[Step, ...] = ("spec", "datasets", index, "mountPath")
         for other, owner in taken.items():
             if path == other:
-                yield Finding(
+                found.add(
                     steps,
                     "DuplicateMountPath",
                     f"{path} is also the mountPath of {owner}",
                     f"write mountPath: /data/{name}",
                 )
             elif path.startswith(other + "/") or other.startswith(path + "/"):
-                yield Finding(
+                found.add(
                     steps,
                     "NestedMountPath",
                     f"{path} and {other} ({owner}) lie in one another",
@@ -206,13 +213,13 @@ def _reserved(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _environment(spec: Values) -> Iterator[Finding]:
+def _environment(spec: Values, found: Findings) -> None:
     env = _mapping(spec, "env")
     names: list[tuple[tuple[Step, ...], str]] = [(("spec", "env", name), name) for name in env]
     for index, name in _texts(spec, "secrets", "env"):
         names.append((("spec", "secrets", index, "env"), name))
         if name in env:
-            yield Finding(
+            found.add(
                 ("spec", "secrets", index, "env"),
                 "DuplicateEnv",
                 f"{name} is also in spec.env",
@@ -221,46 +228,44 @@ def _environment(spec: Values) -> Iterator[Finding]:
     for steps, name in names:
         wrong = _reserved(name)
         if wrong:
-            yield Finding(steps, "ReservedEnv", *wrong, at_key=steps[1] == "env")
+            found.add(steps, "ReservedEnv", *wrong, at_key=steps[1] == "env")
 
 
 # --- addresses, paths, amounts ---------------------------------------------------------------------------------------
 
 
-def _repository(spec: Values) -> Iterator[Finding]:
+def _repository(spec: Values, found: Findings) -> None:
     repo = _mapping(_mapping(spec, "source"), "git").get("repo")
     fault = repo_fault(repo) if isinstance(repo, str) and repo else None
     if fault:
-        yield Finding(("spec", "source", "git", "repo"), "InvalidRepo", fault, REPO_FIX)
+        found.add(("spec", "source", "git", "repo"), "InvalidRepo", fault, REPO_FIX)
 
 
-def _uris(spec: Values) -> Iterator[Finding]:
+def _uris(spec: Values, found: Findings) -> None:
     for index, uri in _texts(spec, "datasets", "uri"):
         fault = uri_fault(uri) if uri else None
         if fault:
-            yield Finding(("spec", "datasets", index, "uri"), "InvalidUri", *fault)
+            found.add(("spec", "datasets", index, "uri"), "InvalidUri", *fault)
 
 
-def _image(spec: Values) -> Iterator[Finding]:
+def _image(spec: Values, found: Findings) -> None:
     image = _mapping(spec, "environment").get("image")
     if isinstance(image, str) and image and not is_image(image):
         fix = "write registry/name@sha256:<64 hexadecimal digits>, in lower case"
-        yield Finding(("spec", "environment", "image"), "InvalidImage", "is no reference of an image", fix)
+        found.add(("spec", "environment", "image"), "InvalidImage", "is no reference of an image", fix)
 
 
-def _command(spec: Values) -> Iterator[Finding]:
+def _command(spec: Values, found: Findings) -> None:
     command = _list(spec, "command")
     if command and isinstance(command[0], str) and not command[0].strip():
-        yield Finding(
-            ("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python"
-        )
+        found.add(("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python")
     for index, text in enumerate(command):
         if isinstance(text, str) and ("\n" in text or "\r" in text):
             fix = "put the script into a file of the source and run that"
-            yield Finding(("spec", "command", index), "InvalidCommand", "an argument may not contain line ends", fix)
+            found.add(("spec", "command", index), "InvalidCommand", "an argument may not contain line ends", fix)
 
 
-def _paths(spec: Values) -> Iterator[Finding]:
+def _paths(spec: Values, found: Findings) -> None:
     source, dependencies = _mapping(spec, "source"), _mapping(_mapping(spec, "environment"), "dependencies")
     places: list[tuple[tuple[Step, ...], Any]] = [
         (("spec", "source", "git", "path"), _mapping(source, "git").get("path")),
@@ -269,7 +274,7 @@ def _paths(spec: Values) -> Iterator[Finding]:
     places += [(("spec", "outputs", index, "path"), path) for index, path in _texts(spec, "outputs", "path")]
     for steps, path in places:
         if isinstance(path, str) and path.startswith("-"):
-            yield Finding(steps, "InvalidPath", "begins with '-', as an option does", f"write ./{path} or rename it")
+            found.add(steps, "InvalidPath", "begins with '-', as an option does", f"write ./{path} or rename it")
 
 
 _MOST_SECONDS = 10 * 366 * 86400
@@ -288,7 +293,7 @@ def _amount_fault(name: str, text: str) -> str | None:
     return None if 1 <= byte_count(text) <= MAX_INTEGER else "is no amount of bytes that a machine has"
 
 
-def _amounts(spec: Values) -> Iterator[Finding]:
+def _amounts(spec: Values, found: Findings) -> None:
     resources = _mapping(spec, "resources")
     groups: tuple[tuple[tuple[Step, ...], Values, tuple[str, ...]], ...] = (
         (("spec", "resources"), resources, ("cpu", "memory", "disk")),
@@ -300,22 +305,22 @@ def _amounts(spec: Values) -> Iterator[Finding]:
             text = values.get(name)
             fault = _amount_fault(name, text) if isinstance(text, str) and len(text) <= 32 else None
             if fault:
-                yield Finding((*steps, name), "InvalidAmount", fault, "write what one run really needs")
+                found.add((*steps, name), "InvalidAmount", fault, "write what one run really needs")
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
-def _labels(document: Values) -> Iterator[Finding]:
+def _labels(document: Values, found: Findings) -> None:
     metadata = _mapping(document, "metadata")
     for part in ("labels", "annotations"):
         for key, value in _mapping(metadata, part).items():
             if not is_label_key(key):
                 fix = "write name or example.org/name, with letters, digits and - _ ."
-                yield Finding(("metadata", part, key), "InvalidLabel", f"{key!r} is no key of {part}", fix, at_key=True)
+                found.add(("metadata", part, key), "InvalidLabel", f"{key!r} is no key of {part}", fix, at_key=True)
             elif part == "labels" and isinstance(value, str) and not is_label_value(value):
                 fix = "use at most 63 letters, digits and - _ ., or write an annotation"
-                yield Finding(("metadata", part, key), "InvalidLabel", f"{value!r} is no value of a label", fix)
+                found.add(("metadata", part, key), "InvalidLabel", f"{value!r} is no value of a label", fix)
 
 
 _EXPERIMENT = (
@@ -326,12 +331,14 @@ _EXPERIMENT = (
 
 def findings(document: Values) -> list[Finding]:
     """Every semantic fault of a document, given as plain values of any shape."""
-    found = list(_labels(document))
+    found = Findings()
+    _labels(document, found)
     spec = _mapping(document, "spec")
     if document.get("kind") == "Experiment":
         for check in _EXPERIMENT:
-            found += check(spec)
+            check(spec, found)
     elif document.get("kind") == "Dataset" and isinstance(spec.get("uri"), str):
         fault = uri_fault(spec["uri"]) if spec["uri"] else None
-        found += [Finding(("spec", "uri"), "InvalidUri", *fault)] if fault else []
+        if fault:
+            found.add(("spec", "uri"), "InvalidUri", *fault)
     return found

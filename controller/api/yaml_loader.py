@@ -140,7 +140,8 @@ def _bounded(count: int) -> str:
     return f"{count:,}" if count < 10**12 else "more than 10^12"
 
 
-_UNUSUAL_KEY = FIRST_CHARACTERS | {"<"}
+def _is_text(plain: str) -> bool:
+    return plain[:1] not in FIRST_CHARACTERS or resolve_cached(plain) == plain
 
 
 class _Walk:
@@ -201,7 +202,7 @@ class _Walk:
         scalar, escapes = self.scalar, self.escapes
         for key_node, value_node in node.value:
             key = key_node.value
-            if key.__class__ is not str or key_node.style or key[:1] in _UNUSUAL_KEY:
+            if key.__class__ is not str or key_node.style or key == "<<" or not _is_text(key):
                 key = self.key(key_node)
             if key is None:
                 continue
