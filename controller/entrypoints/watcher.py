@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from controller.inventory.clock import SystemClock
 from controller.ports.inputs import no_progress
 from controller.ports.source import Change
 from controller.ports.store import Lease, Store
@@ -30,26 +31,35 @@ from controller.wiring import (
 
 log = logging.getLogger(__name__)
 
+CLOCK = SystemClock()
+_LEASE_POLL = 0.25
+"""Seconds."""
+
 
 class HeldElsewhereError(Exception):
     """Another reconciler holds the lease; the message says who."""
 
 
 def acquire(store: Store, place: Place, who: str) -> Lease:
-    """The lease of this store.
+    """The lease of this store; what a killed reconciler left is waited out, because it renews it no more.
 
     Raises:
-        HeldElsewhereError: somebody else has it.
+        HeldElsewhereError: somebody else has it, and renews it.
     """
     from controller.stores.sqlite_read import lease_row
 
-    lease = store.acquire(LEASE_NAME, who, LEASE_SECONDS)
-    if lease is None:
+    before = None
+    while (lease := store.acquire(LEASE_NAME, who, LEASE_SECONDS)) is None:
         row = lease_row(place.store, LEASE_NAME)
-        raise HeldElsewhereError(
-            f"another reconciler is at work on {place.base}: {row.holder if row else 'unknown'}. "
-            "See what it does with `ml status`; if it is gone for good, `ml unlock` breaks its lease"
-        )
+        if before is not None and row is not None and row != before:
+            raise HeldElsewhereError(
+                f"another reconciler is at work on {place.base}: {row.holder}. "
+                "See what it does with `ml status`; stop it first to start another"
+            )
+        if before is None and row is not None:
+            log.warning("the lease is held by %s; waiting until it is renewed or runs out", row.holder)
+        before = row
+        CLOCK.sleep(_LEASE_POLL)
     return lease
 
 
