@@ -7,7 +7,6 @@ Does not: include the interpreter that a Python program would start, or a first 
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import signal
@@ -19,50 +18,13 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+from benchmarks.repository import SPECS, make_repository, spec_text
 from benchmarks.rows import QUICK_ROUNDS, Row, at_most, interleaved, spread
 
 NAME = "save_to_start"
 GOAL_P50, GOAL_P99 = 100.0, 300.0
 SAVES = 31
 _PROGRAM = ("date", "+%s%N")
-_LOCK = b"# nothing to install\n"
-_BARE = """\
-apiVersion: fetchml.dev/v1alpha1
-kind: Experiment
-metadata: {name: bare}
-spec:
-  command: [date, "+%s%N"]
-  seed: SEED
-  resources: {cpu: "1", memory: 256Mi, disk: 16Mi}
-"""
-_CODE = f"""\
-apiVersion: fetchml.dev/v1alpha1
-kind: Experiment
-metadata: {{name: code}}
-spec:
-  source: {{git: {{path: code}}}}
-  environment: {{dependencies: {{manifest: requirements.lock, sha256: "sha256:{hashlib.sha256(_LOCK).hexdigest()}"}}}}
-  command: [date, "+%s%N"]
-  datasets: [{{name: numbers, uri: "file:numbers.csv", sha256: "sha256:{hashlib.sha256(b"1,2").hexdigest()}"}}]
-  seed: SEED
-  reproducibility: {{policy: relaxed}}
-  resources: {{cpu: "1", memory: 256Mi, disk: 16Mi}}
-"""
-_SPECS = {"bare": _BARE, "code": _CODE}
-"""Without code; with code of a commit, an environment from a lock, and a dataset (relaxed: not yet committed)."""
-
-
-def make_repository(root: Path) -> None:
-    """A repository with code, a lock and a dataset."""
-    (root / "code").mkdir(parents=True)
-    (root / "specs").mkdir()
-    (root / "code" / "train.py").write_text("print('hello')\n")
-    (root / "code" / "requirements.lock").write_bytes(_LOCK)
-    (root / "numbers.csv").write_text("1,2")
-    (root / ".gitignore").write_text(".fetchml/\n")
-    who = ("-c", "user.name=bench", "-c", "user.email=bench@example.com")
-    for words in (("init", "-q"), ("add", "-A"), (*who, "commit", "-q", "-m", "code")):
-        subprocess.run(["git", "-C", root, *words], check=True)
 
 
 @contextlib.contextmanager
@@ -82,7 +44,7 @@ def reconciler(root: Path) -> Iterator[subprocess.Popen[bytes]]:
 def _ours(root: Path, name: str, seed: int) -> float:
     """Milliseconds from the save to the first instruction."""
     spec = root / "specs" / f"{name}.yaml"
-    text = _SPECS[name].replace("SEED", str(seed))
+    text = spec_text(name, seed)
     begin = time.time_ns()
     spec.write_text(text)
     run = _ended(root, spec)
@@ -116,7 +78,7 @@ def rows(quick: bool = False) -> tuple[Row, ...]:
         make_repository(root)
         with reconciler(root):
             contenders = {"floor": _floor} | {
-                name: lambda name=name: _ours(root, name, next(numbers)) for name in _SPECS
+                name: lambda name=name: _ours(root, name, next(numbers) + 1) for name in SPECS
             }
             seen = interleaved(contenders, QUICK_ROUNDS if quick else SAVES)
     return tuple(
