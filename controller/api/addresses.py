@@ -6,6 +6,23 @@ no credentials, no way out of a folder. Does not: look whether anything is there
 
 import posixpath
 import re
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
+
+_Answer = TypeVar("_Answer")
+
+
+def remembered(question: Callable[[str], _Answer]) -> Callable[[str], _Answer]:
+    """The same pure question, with the answers for short texts kept: thousands of specs say the same few things."""
+    known = lru_cache(maxsize=1024)(question)
+
+    @wraps(question)
+    def answer(text: str) -> _Answer:
+        return known(text) if len(text) < 256 else question(text)
+
+    return answer
+
 
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?"
 _URL_PATH = r"/[A-Za-z0-9._~/+%-]+"
@@ -16,6 +33,7 @@ _FOLDER = re.compile(r"[A-Za-z0-9._][A-Za-z0-9._ /+@-]*")
 REPO_FIX = 'write ".", a relative folder, https://host/path, ssh://git@host/path or git@host:path'
 
 
+@remembered
 def repo_fault(repo: str) -> str | None:
     """What is wrong with the address of a git repository; `REPO_FIX` says what may be written."""
     if repo == ".":
@@ -34,6 +52,7 @@ _REMOTE = re.compile(rf"(?:https?|s3)://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
+@remembered
 def uri_fault(uri: str) -> tuple[str, str] | None:
     """(message, fix) of a dataset uri that no source could mean."""
     if _USUAL_FILE.fullmatch(uri):
@@ -74,6 +93,7 @@ _IMAGE = re.compile(
 )
 
 
+@remembered
 def is_image(image: str) -> bool:
     """Whether the text is a reference of an image, as distribution/reference defines it."""
     return _IMAGE.fullmatch(image) is not None
@@ -84,11 +104,13 @@ _LABEL_KEY = re.compile(rf"(?:[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL
 _LABEL_VALUE = re.compile(rf"(?:{_LABEL_NAME})?")
 
 
+@remembered
 def is_label_key(key: str) -> bool:
     """Whether Kubernetes takes the text as the key of a label or annotation."""
     return _LABEL_KEY.fullmatch(key) is not None
 
 
+@remembered
 def is_label_value(value: str) -> bool:
     """Whether Kubernetes takes the text as the value of a label."""
     return _LABEL_VALUE.fullmatch(value) is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from controller.api.addresses import REPO_FIX, is_image, is_label_key, is_label_value, repo_fault, uri_fault
+from controller.api.addresses import REPO_FIX, is_image, is_label_key, is_label_value, remembered, repo_fault, uri_fault
 from controller.api.base import BYTES_PATTERN, CPU_PATTERN, DURATION_PATTERN, byte_count, cores, seconds
 from controller.api.canonical import MAX_INTEGER
 from controller.api.paths import Step
@@ -66,18 +66,21 @@ def _meant(word: str, choices: list[str]) -> str:
 _OPENING = re.compile(r"(\$+)\(")
 
 
-def references(text: str) -> Iterator[tuple[str, bool]]:
+@remembered
+def references(text: str) -> tuple[tuple[str, bool], ...]:
     """(name, whether it is closed) of each `$(name)`.
 
     The grammar is that of plan/substitute, which gives the forms their values: `$$(` is a literal `$(`.
     """
     at = 0
+    found = []
     while (opening := _OPENING.search(text, at)) is not None:
         at = opening.end()
         if len(opening.group(1)) % 2:
             end = text.find(")", at)
-            yield (text[at:] if end < 0 else text[at:end]), end >= 0
+            found.append((text[at:] if end < 0 else text[at:end], end >= 0))
             at = len(text) if end < 0 else end + 1
+    return tuple(found)
 
 
 _UNCLOSED = ("$( is not closed", "close it with ), or write $$( for a literal $(")

@@ -71,11 +71,7 @@ def check_bytes(data: bytes) -> Fault | None:
     if not found:
         return None
     message = f"the character U+{ord(found.group()):04X} may not stand in a spec"
-    fix = (
-        "end lines with a line feed"
-        if found.group() == "\r"
-        else 'delete it, or write it as an escape in "double quotes"'
-    )
+    fix = "end lines with a line feed" if found.group() == "\r" else "delete it"
     return Fault(_place(text, found.start()), "ControlCharacter", message, fix)
 
 

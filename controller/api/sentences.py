@@ -90,7 +90,7 @@ def _homes(model: type[BaseModel]) -> dict[str, list[str]]:
 def closest(word: str, choices: Sequence[str]) -> str | None:
     """The choice that was probably meant."""
     folded = {choice.lower().replace("_", "").replace("-", ""): choice for choice in choices}
-    near = difflib.get_close_matches(word.lower().replace("_", "").replace("-", ""), list(folded), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word.lower().replace("_", "").replace("-", ""), list(folded), n=1, cutoff=0.7)
     return folded[near[0]] if near else None
 
 
