@@ -243,9 +243,20 @@ class StoreUnusableError(StoreError):
     """Nothing can be written (or read) until somebody acts; nothing half was kept.
 
     `reason`: DiskFull, StoreReadOnly, StoreCorrupt, StoreTooNew, StoreTooOld,
-    NotAStore, StoreReplaced, StoreUnreadable.
+    NotAStore, StoreUnreadable; StoreReplaced is StoreReplacedError.
     """
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
         super().__init__(message)
+
+
+class StoreReplacedError(StoreUnusableError):
+    """The file of the store was removed or replaced: what is written through it nobody would find."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("StoreReplaced", message)
+
+
+FINAL = (FencedError, StoreReplacedError)
+"""Trying again never helps: the process must stop."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from controller.api.status import ExperimentStatus, Phase
 from controller.ports.runtime import RuntimeState
 from controller.ports.source import Change, Key
-from controller.ports.store import FencedError, Lease, StoreError
+from controller.ports.store import FINAL, FencedError, Lease, StoreError, StoreReplacedError
 from controller.reconcile.files import run_files
 from controller.reconcile.outcome import Outcome, Stalled, Waiting
 from controller.reconcile.queue import WorkQueue
@@ -64,7 +64,7 @@ class Loop:
     _pauses: dict[Key, int] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
     _looked: threading.Event = field(default_factory=threading.Event)
-    _fenced: FencedError | None = None
+    _fenced: StoreError | None = None
     queue: WorkQueue = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +92,7 @@ class Loop:
 
         Raises:
             FencedError: another reconciler took over.
+            StoreReplacedError: the store was removed.
         """
         ports = self.reconciler.ports
         ports.store.set_fence(lease)
@@ -150,7 +151,7 @@ class Loop:
             try:
                 change = ports.source.poll(None if full else hints)
                 self._absorb(change)
-            except FencedError:
+            except FINAL:
                 raise
             except Exception as error:  # noqa: BLE001  # a look that failed is made again, whole
                 log.warning("the specs could not be looked at: %s; again in %.0f s", error, FIRST_PAUSE)
@@ -208,7 +209,7 @@ class Loop:
                 self.counters.reconciled += 1
                 self._plan_next(key, outcome, status)
                 self.listener(key, outcome, status)
-            except FencedError as error:
+            except FINAL as error:
                 self._fenced = error
                 self.stop()
             except Exception:
@@ -282,6 +283,10 @@ class Loop:
         while not self._stop.wait(LEASE_SECONDS / 3):
             try:
                 kept = store.acquire(LEASE_NAME, self.holder, LEASE_SECONDS)
+            except StoreReplacedError as error:
+                self._fenced = error
+                self.stop()
+                return
             except (
                 OSError,
                 StoreError,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from controller.api.status import ExperimentStatus
 from controller.ports.source import Key, StatusWriteError
-from controller.ports.store import FencedError, StoreError
+from controller.ports.store import FINAL, StoreError
 from controller.reconcile.context import Ports, Work
 from controller.reconcile.outcome import Done, Outcome, Stalled, Waiting
 from controller.reconcile.status import status_of
@@ -36,7 +36,7 @@ class Reconciler:
         """One pass over the key: its outcome, and the status (None when there is nothing to say).
 
         Raises:
-            FencedError: another reconciler took over; stop.
+            FencedError, StoreReplacedError: another reconciler took over, or the store is gone; stop.
         """
         work = Work(key)
         work.outcome = self._tried(work, self._run_steps)
@@ -51,7 +51,7 @@ class Reconciler:
         """One spec's trouble is its own: backoff, and say so."""
         try:
             return function(work)
-        except FencedError:
+        except FINAL:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, the neighbours go on
             return work.outcome if work.failed and work.outcome else self._backoff(work, error)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from controller.ports import durable
 from controller.ports.clock import Clock
-from controller.ports.store import StoreUnusableError
+from controller.ports.store import StoreReplacedError, StoreUnusableError
 from controller.stores import migrations
 from controller.stores.sqlite_errors import corrupt, explain_os, explained
 
@@ -45,11 +45,10 @@ def identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def replaced(path: Path) -> StoreUnusableError:
+def replaced(path: Path) -> StoreReplacedError:
     """The file that we have open is not the one at `path` any more: what we write there, nobody would ever find."""
-    return StoreUnusableError(
-        "StoreReplaced",
-        f"the store {path} was removed or replaced while it was in use; nothing was written. Start again",
+    return StoreReplacedError(
+        f"the store {path} was removed or replaced while it was in use; nothing was written. Start again"
     )
 
 
