@@ -4,6 +4,7 @@ Promises: unknown fields are errors and nothing is coerced. Does not: resolve or
 """
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -38,7 +39,11 @@ _UNIT_BYTES = {
 
 
 class Model(BaseModel):
-    """Base of all that users write: strict, frozen, camelCase, unknown fields refused."""
+    """Base of all that users write: strict, frozen, camelCase, unknown fields refused.
+
+    A validator is built when it is first used, which every command but the schemas' generator gains from. That is not
+    safe in several threads at once: whoever starts threads calls `build_models` before.
+    """
 
     model_config = ConfigDict(
         extra="forbid",
@@ -46,8 +51,21 @@ class Model(BaseModel):
         frozen=True,
         alias_generator=to_camel,
         populate_by_name=True,
-        use_attribute_docstrings=True,
+        defer_build=True,
     )
+
+
+def models(base: type[Model] = Model) -> Iterator[type[Model]]:
+    """Every model that has been defined, each after those that it holds."""
+    for model in base.__subclasses__():
+        yield model
+        yield from models(model)
+
+
+def build_models() -> None:
+    """Build every validator now."""
+    for model in models():
+        model.model_rebuild()
 
 
 def seconds(duration: str) -> float:

@@ -7,6 +7,7 @@ that says so; the final status is computed at one exit, whatever happened. Does 
 import logging
 from collections.abc import Callable
 
+from controller.api.base import build_models
 from controller.api.status import ExperimentStatus
 from controller.ports.source import Key, StatusWriteError
 from controller.ports.store import FINAL, StoreError
@@ -29,6 +30,7 @@ class Reconciler:
     """Reconciles keys of one source with one store and one runtime."""
 
     def __init__(self, ports: Ports) -> None:
+        build_models()  # before there are threads
         self.ports = ports
         self._failures: dict[Key, int] = {}
 
