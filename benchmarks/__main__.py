@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import benchmarks
-from benchmarks.report import chart, machine, text, to_json
+from benchmarks.report import chart, machine, table, text, to_json
 from benchmarks.rows import Row
 
 OUT = Path(__file__).parent / "out"
@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(known)}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes and two rounds: does it work at all?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows there too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE.md", help="write all rows as a table")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw all rows")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in known]
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     where = machine()
     print(where, flush=True)
-    rows: list[Row] = []
+    named: list[tuple[str, Row]] = []
     failed = 0
     for name in options.names or known:
         print(f"\n== {name}", flush=True)
@@ -54,9 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         print("\n".join(map(text, mine)), flush=True)
         _write(OUT / f"{name}.json", to_json(mine, where))
-        rows += mine
+        named += [(name, row) for row in mine]
+    rows = [row for _, row in named]
     if options.json:
         _write(options.json, to_json(rows, where))
+    if options.markdown:
+        _write(options.markdown, table(named))
     if options.chart:
         _write(options.chart, chart(rows, where))
     lost = sum(1 for row in rows for goal in row.goals if not goal.met)

@@ -68,6 +68,20 @@ def _plain(row: Row) -> dict[str, Any]:
     return asdict(row) | {"ratio": row.ratio}
 
 
+def table(named: Iterable[tuple[str, Row]]) -> str:
+    """A Markdown table: one line for each row, with the command that prints it."""
+    lines = ["| work | ours (lowest to highest) | floor | peer | goals | command |", "|---|---|---|---|---|---|"]
+    for name, row in named:
+        ours = f"{_number(row.ours.median)} {row.unit} ({_number(row.ours.low)} to {_number(row.ours.high)})"
+        floor = f"{_number(row.floor.median)}: {row.floor_is}" if row.floor else ""
+        peers = "; ".join(f"{_number(values.median)}: {peer}" for peer, values in row.peers.items())
+        goals = [f"{'met' if goal.met else '**lost**'}: {goal.text} ({goal.value})" for goal in row.goals]
+        goals += [f"counted: {what} = {value}" for what, value in row.counters.items()]
+        cells = (row.work, ours, floor, peers, "<br>".join(goals).replace("|", "/"), f"`make bench NAME={name}`")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def chart(rows: Sequence[Row], where: str) -> str:
     """An SVG: for each row a bar for ours, the floor and every peer, each row on its own scale."""
     parts, top = [], 40

@@ -58,13 +58,15 @@ def test_a_lost_goal_is_printed_as_lost(
     monkeypatch.setattr(command, "OUT", tmp_path)
     monkeypatch.setattr(command, "found", lambda: {"one": lambda _quick: (_row(met=False),)})
     chart = tmp_path / "chart.svg"
-    assert command.main(["one", "--json", str(tmp_path / "all.json"), "--chart", str(chart)]) == 0
+    files = ["--json", str(tmp_path / "all.json"), "--chart", str(chart), "--markdown", str(tmp_path / "table.md")]
+    assert command.main(["one", *files]) == 0
     printed = capsys.readouterr().out
     assert "LOST   p50 <= 2 ms: 2 ms" in printed
     assert "1 goals, 1 lost" in printed
     assert "ours is 2.00x" in printed
     assert "peer & co, 4.00x ours" in printed
     assert json.loads((tmp_path / "all.json").read_text())["rows"][0]["goals"][0]["met"] is False
+    assert "**lost**: p50 <= 2 ms (2 ms) | `make bench NAME=one` |" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "one.json").exists()
     assert "work <1> (ms)" in [element.text for element in ET.fromstring(chart.read_text()).iter()]  # noqa: S314  # ours
 
