@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from controller.identity.revocations import REVOKED, revocations
-from controller.identity.safe_files import read_regular, write_new
+from controller.identity.safe_files import UnsafeFileError, read_regular, write_new
 from controller.ports import durable
 from controller.ports.signer import Signer
 from controller.trust.envelope import key_id_of, seal
@@ -126,7 +126,7 @@ def trust_root(folder: Path) -> dict[str, bytes]:
     """Key id to public PEM, of every ``*.pub.pem`` in a trust folder, revoked ones included.
 
     Raises:
-        ValueError: a file is a symlink, is not an Ed25519 public key, or is named after another key.
+        UnsafeFileError: a file is a symlink, is not an Ed25519 public key, or is named after another key.
         OSError: a file cannot be read.
     """
     root = {}
@@ -136,9 +136,9 @@ def trust_root(folder: Path) -> dict[str, bytes]:
         try:
             actual = key_id_of(pem)
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from error
+            raise UnsafeFileError(f"{path.name}: {error}") from error
         if actual != key_id:
-            raise ValueError(f"{path.name} holds the key {actual}; a public key must be named after its own id")
+            raise UnsafeFileError(f"{path.name} holds the key {actual}; a public key must be named after its own id")
         root[key_id] = pem
     return root
 

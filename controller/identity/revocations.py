@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.identity.safe_files import read_regular, replace_file
+from controller.identity.safe_files import UnsafeFileError, read_regular, replace_file
 from controller.ports import durable
 
 REVOKED = "revoked"
@@ -46,7 +46,7 @@ def revocations(trust_folder: Path) -> dict[str, Revocation]:
 def _parse(path: Path, number: int, line: str) -> tuple[str, Revocation]:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError(f"{path.name}:{number}: not a revocation; write: <64 hex key id> <time> <reason>")
+        raise UnsafeFileError(f"{path.name}:{number}: not a revocation; write: <64 hex key id> <time> <reason>")
     return match[1], Revocation(match[1], match[2], match[3])
 
 

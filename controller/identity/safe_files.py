@@ -11,21 +11,25 @@ import stat
 from pathlib import Path
 
 
+class UnsafeFileError(ValueError):
+    """A key, or a file in its place, that must not be believed; the text says which and why."""
+
+
 def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
     """The bytes of a regular file.
 
     Raises:
-        ValueError: a symlink, not a regular file, or larger than `limit` bytes.
+        UnsafeFileError: a symlink, not a regular file, or larger than `limit` bytes.
         PermissionError: `private`, and others may read it or it belongs to another user; says how to repair it.
         OSError: it cannot be read.
     """
     if path.is_symlink():
-        raise ValueError(f"{path} is a symbolic link; links are refused here")
+        raise UnsafeFileError(f"{path} is a symbolic link; links are refused here")
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         info = os.fstat(handle)
         if not stat.S_ISREG(info.st_mode):
-            raise ValueError(f"{path} is not a regular file")
+            raise UnsafeFileError(f"{path} is not a regular file")
         if private:
             _check_private(path, info)
         with os.fdopen(handle, "rb", closefd=False) as file:
@@ -33,7 +37,7 @@ def read_regular(path: Path, limit: int, *, private: bool = False) -> bytes:
     finally:
         os.close(handle)
     if len(data) > limit:
-        raise ValueError(f"{path} has more than {limit} bytes")
+        raise UnsafeFileError(f"{path} has more than {limit} bytes")
     return data
 
 
