@@ -1,4 +1,4 @@
-"""One suite for every Signer: the fake and the key file."""
+"""One suite for every Signer: the fake, the key file, and the key that is opened late."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from controller.identity.keys import FileSigner, new_key, trust_root
+from controller.identity.unopened import unopened_signer
 from controller.ports.signer import Signer
 from controller.trust.envelope import PAYLOAD_TYPE, open_envelope
 from tests.fakes.signer import FakeSigner
@@ -27,7 +28,14 @@ def _file(folder: Path) -> Made:
     return FileSigner(key.private), trust_root(folder / "trust")
 
 
-@pytest.fixture(params=[_fake, _file], ids=["fake", "file"])
+def _unopened(folder: Path) -> Made:
+    new_key(folder / "data", folder / "trust")
+    signer = unopened_signer(folder / "data", folder / "trust")
+    assert signer is not None
+    return signer, trust_root(folder / "trust")
+
+
+@pytest.fixture(params=[_fake, _file, _unopened], ids=["fake", "file", "unopened"])
 def made(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
     """A signer and a trust root that holds its key."""
     make: Callable[[Path], Made] = request.param
