@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.reconciling import Place, patient, quick, spec
+from tests.unit.reconcile.bench import document
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 pytestmark = pytest.mark.needs("git")
@@ -123,3 +124,21 @@ def test_bad_neighbours_disturb_nobody(place: Place) -> None:
     started = {name for (name,) in place.rows("SELECT name FROM runs JOIN experiments USING (uid)")}
     assert started == {"long", "quick", "later"}
     print(f"{len(bad)} bad files ({unchanged} byte for byte as they were): 0 of them started, 3 of 3 neighbours ran")
+
+
+def test_explain_sees_the_quotas_and_policies_that_the_reconciler_will(place: Place) -> None:
+    place.save("one", quick("one"))
+    place.save("quota", document("Quota", "none", {"runs": 0}))
+    explained = place.ml("explain", "specs/one.yaml")
+    assert explained.returncode == 0, explained.stderr
+    assert "quota none of nobody: needs 1 run, 0 of 0 free" in explained.stdout
+    place.save("policy", document("TrustPolicy", "high", {"rules": [{"minTrustLevel": "L3"}]}))
+    refused = place.ml("explain", "specs/one.yaml")
+    assert refused.returncode == 4
+    assert "policy requires L3" in refused.stdout
+    with place.reconciling() as at_work:
+        at_work.until(lambda: place.phase("one") == "Blocked", "the same refusal")
+        (place.root / "specs" / "policy.yaml").unlink()
+        at_work.until(lambda: place.phase("one") == "Queued", "the wait for the quota")
+        place.save("quota", document("Quota", "none", {"runs": 1}))
+        at_work.until(lambda: place.phase("one") == "Succeeded", "the run")

@@ -1,4 +1,4 @@
-"""SIGKILL of the supervisor and of the run itself, at several moments: a retry or a failure with its reason, nothing left.
+"""SIGKILL of the supervisor and of the run itself, at several moments: a retry or a failure with its reason.
 
 The reconciler is alive here; tests/faults/test_kill_reconciler.py kills it too.
 """
@@ -44,7 +44,7 @@ def supervisors(world: World) -> list[int]:
 def started(world: World, *arguments: str) -> "subprocess.Popen[bytes]":
     """`ml run` in the background, once its program has begun."""
     reconciler = world.start("run", "specs/victim.yaml", *arguments)
-    world.wait_until(lambda: world.starts(), 60)
+    world.wait_until(world.starts, 60)
     return reconciler
 
 

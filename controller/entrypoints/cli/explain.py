@@ -98,16 +98,14 @@ def explain(opened: Opened) -> Explained:
     from controller.placement import request_of
     from controller.plan.explain import Judged, explanation
     from controller.plan.identity import run_id
-    from controller.reconcile.evaluate import evaluate_document, rerun_token
-    from controller.reconcile.place import world_of
+    from controller.reconcile.evaluate import evaluate_document, rerun_token, world_now
 
     ports, document = opened.ports, opened.document
     row = ports.store.experiment(opened.key)
     evaluation = evaluate_document(ports, document, row)
     experiment = evaluation.experiment
-    world = world_of(evaluation.facts.host, ports.store, opened.settings.max_cpu, opened.settings.max_memory)
     wanted = run_id(experiment.metadata.name, row.uid if row else "", evaluation.plan.sha256, rerun_token(experiment))
-    placement = fit(request_of(experiment, wanted, ""), world)
+    placement = fit(request_of(experiment, wanted, ""), world_now(ports, evaluation))
     judged = Judged(evaluation.facts.sha256(), evaluation.preflight, evaluation.ceiling, placement)
     newest = ports.store.runs(uid=row.uid, limit=1) if row else ()
     changes = _changes_since(opened, newest[0].run_id, evaluation) if newest else ()
