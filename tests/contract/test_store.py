@@ -251,6 +251,7 @@ def test_approvals_are_kept_by_experiment(world: World) -> None:
         world.store.approve("uid", plan, "alice")
     assert world.peer().approvals("uid") == ("sha256:b", "sha256:a")
     assert world.store.approvals("other") is None
+    assert world.peer().approvals_given() == 2
 
 
 def test_one_holder_has_a_lease_until_it_expires(world: World) -> None:
