@@ -4,6 +4,7 @@ Promises: each complaint of libyaml becomes one sentence, one fix and the place 
 an open quote or bracket is where it was opened, not where the file ended). Does not: parse.
 """
 
+import re
 from typing import NamedTuple
 
 import yaml
@@ -123,6 +124,7 @@ _TABLE: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("tag", "TagNotAllowed", "tags ('!') are not allowed", "quote the text if no tag is meant"),
 )
+_LINE_ENDS = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _AT_THE_START = ("find expected ':'", "alphabetic or numeric character")
 _AT_THE_OPENING = ("end of stream", "document indicator", "',' or ']'", "',' or '}'")
 
@@ -132,7 +134,7 @@ def explain(error: yaml.YAMLError, data: bytes) -> Complaint:
     problem = str(getattr(error, "problem", None) or error)
     context = str(getattr(error, "context", None) or "")
     mark = _mark(error, problem)
-    where = Position(mark.line + 1, mark.column + 1) if mark else Position()
+    where = _inside(Position(mark.line + 1, mark.column + 1), data) if mark else Position()
     line = _line(data, where.line)
     rest = line[where.column - 1 :]
     if problem.startswith("found character that cannot start"):
@@ -155,6 +157,12 @@ def _mark(error: yaml.YAMLError, problem: str) -> yaml.Mark | None:
     if at is None or problem.endswith(_AT_THE_START):
         return opening
     return opening if at.line != opening.line and problem.endswith(_AT_THE_OPENING) else at
+
+
+def _inside(where: Position, data: bytes) -> Position:
+    """The end of a file without a final line end stands on its last line; the parser puts it on the next one."""
+    lines = _LINE_ENDS.split(data.decode(errors="replace"))
+    return where if where.line <= len(lines) else Position(len(lines), len(lines[-1]) + 1)
 
 
 def _line(data: bytes, number: int) -> str:

@@ -60,6 +60,16 @@ def save(place: str, name: str, value: dict[str, object]) -> None:
     sync_folder(place)
 
 
+def clear(place: str) -> None:
+    """Remove records that killed writers left half written."""
+    halves = tuple(f".{name}." for name in (ATTEMPT, STARTED, EXIT, STOP))
+    try:
+        for name in (name for name in os.listdir(place) if name.startswith(halves)):
+            os.unlink(os.path.join(place, name))
+    except FileNotFoundError:
+        pass  # the folder is gone, or its writer lives and was quicker
+
+
 def claim(place: str, text: str) -> bool:
     """Take the attempt, durably, if nobody has; False when somebody has.
 

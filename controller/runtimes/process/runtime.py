@@ -183,6 +183,7 @@ class ProcessRuntime(Runtime):
             self._kill_strays(name, run_dir)
             place = state.place(name, run_dir)
             if place:
+                records.clear(place)
                 folders.remove(Path(place, records.SCRATCH))
 
     def _kill_strays(self, name: str, run_dir: Path) -> None:
