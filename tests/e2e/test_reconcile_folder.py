@@ -1,5 +1,6 @@
 """The real `ml reconcile` on a folder that people change: saving, deleting, switching branches, and bad neighbours."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,17 @@ def test_saving_a_spec_runs_it_and_cancel_and_deletion_stop_it(place: Place) -> 
     history = place.rows("SELECT deleted FROM experiments WHERE name = 'three'")
     assert history == [(1,)]
     assert len(list((place.root / ".fetchml" / "experiments").iterdir())) == 3, "history stays"
+
+
+def test_two_files_with_one_name_say_so_and_neither_runs(place: Place) -> None:
+    for name, seed in (("one", 1), ("two", 2)):
+        os.utime(place.save(name, quick("same", seed=seed)), (1, 1))  # long ago: nobody is still writing it
+    with place.reconciling() as at_work:
+        at_work.until(lambda: "NameClash: default/same stands in" in at_work.said, "the complaint")
+        assert place.states() == []
+        (place.root / "specs" / "two.yaml").unlink()
+        at_work.until(lambda: place.phase("same") == "Succeeded", "the run of the one that is left")
+    assert place.states() == ["succeeded"]
 
 
 def test_removing_everything_cancels_nothing_until_prune(place: Place) -> None:

@@ -72,10 +72,10 @@ class Teller:
 
     def seen(self, key: "Key", outcome: "Outcome", status: "ExperimentStatus | None") -> None:
         """One pass ended."""
-        if status is None:
-            return self._say(key, f"{key}  gone")
         reason = getattr(outcome, "reason", "")
         message = getattr(outcome, "message", "")
+        if status is None:  # gone, or nothing of it could be recorded yet
+            return self._say(key, f"{key}  {reason}: {message}" if reason else f"{key}  gone")
         quiet = status.phase in ("Running", "Launching", "Succeeded") or not reason
         rest = "" if quiet else f"  {reason}: {message}"
         run = f"  {status.run.id}" if status.run else ""
