@@ -5,9 +5,10 @@ again from the start is always right. Does not: write the status (reconciler.py 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from controller.api.documents import Document
+from controller.api.experiment import Experiment
 from controller.api.problems import InvalidDocumentError
 from controller.placement import Placement, Request, request_of
 from controller.plan.decide import Action, Desired, Kind, RunView, decide
@@ -24,7 +25,7 @@ from controller.reconcile.evaluate import (
     view,
     world_now,
 )
-from controller.reconcile.launch import launch_record
+from controller.reconcile.launch import LaunchRecord, launch_record
 from controller.reconcile.observe import experiment_of
 from controller.reconcile.outcome import Done, Outcome, Stalled, Waiting
 from controller.reconcile.place import try_place
@@ -115,16 +116,27 @@ def _active(ports: Ports, work: Work) -> RunRow | None:
 
 
 def _finished(ports: Ports, work: Work) -> RunRow | None:
-    """The finished run of this very spec and rerun token, where nothing outside the spec can make its plan another."""
+    """The finished run of this very spec and rerun token, where its plan cannot have become another: then no dataset
+    has to be hashed again to know that nothing is to be done."""
     assert work.row is not None  # noqa: S101  # judge looked
     assert work.document is not None  # noqa: S101  # judge looked
     experiment = experiment_of(work.document)
-    source = experiment.spec.source
-    if source is not None and source.git is not None and source.git.commit is None:
+    newest = next(iter(ports.store.runs(uid=work.row.uid, limit=1)), None)
+    if newest is None or newest.state == "active" or newest.rerun != rerun_token(experiment):
         return None
-    newest = ports.store.runs(uid=work.row.uid, limit=1)
-    same = newest and newest[0].launch.get("spec_sha256") == work.row.spec_sha256
-    return newest[0] if same and newest[0].rerun == rerun_token(experiment) and newest[0].state != "active" else None
+    same = newest.launch.get("spec_sha256") == work.row.spec_sha256 and _plan_stands(ports, experiment, newest)
+    return newest if same else None
+
+
+def _plan_stands(ports: Ports, experiment: Experiment, run: RunRow) -> bool:
+    """Is what a plan takes from outside its spec still the same: the commit where none is stated, the interpreter?"""
+    source, environment = experiment.spec.source, experiment.spec.environment
+    if source is not None and source.git is not None and source.git.commit is None:
+        return False
+    if environment.image:
+        return True
+    found, used = ports.inputs.interpreter_facts(environment.python), LaunchRecord(run.launch).interpreter
+    return used is not None and replace(found, path="", prefix="") == replace(used, path="", prefix="")
 
 
 def _judge_afresh(ports: Ports, work: Work, document: Document) -> None:

@@ -45,6 +45,17 @@ def test_a_finished_run_is_left_alone_and_costs_no_write(bench: Bench) -> None:
     assert list(bench.starts().values()) == [1]
 
 
+def test_another_interpreter_is_another_plan_and_runs_again(bench: Bench) -> None:
+    bench.outcome = 0
+    bench.crash()
+    bench.put(experiment(environment={"python": "3.11"}))
+    bench.settle()
+    bench.inputs.interpreter = interpreter(version="3.11.99")
+    bench.crash()
+    bench.settle()
+    assert sorted(bench.starts().values()) == [1, 1], "as `ml explain` says, which looks at the same facts"
+
+
 def test_a_refusal_stalls_and_says_why(bench: Bench) -> None:
     bench.put(experiment(datasets=[{"name": "d", "uri": "file:d", "sha256": sha("a")}]))
     bench.inputs.datasets["d"] = dataset("d", sha256=sha("b"))
