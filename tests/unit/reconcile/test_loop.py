@@ -132,7 +132,7 @@ def test_a_refusal_is_looked_at_again_as_soon_as_a_ref_moves(bench: Bench) -> No
     bench.inputs.git = git(dirty=("code/x.py",))
     bench.put(experiment(source={"git": {"path": "code"}}, environment={"python": "3.11"}))
     with looping(bench) as running:
-        running.until(lambda: running.phase("a") == "Blocked", "the refusal")
+        running.until(lambda: running.phase("a") == "Blocked" and bool(running.passes), "the refusal")
         running.loop._pauses[key()] = 20  # the next look by itself would be in five minutes
         running.loop._plan_next(key(), running.passes[-1][1], None)
         bench.inputs.git, bench.inputs.refs = git(), "moved"
