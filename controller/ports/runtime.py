@@ -112,6 +112,9 @@ class Runtime(ABC):
     name: str
     """Runtime class as it stands in plans and manifests: process, docker, podman, kubernetes, slurm."""
 
+    def expect(self, name: str, run_dir: Path, store_id: str) -> None:  # noqa: B027  # a hint that need not be taken
+        """An attempt of that name is about to be staged and created: get ready. Best effort; nothing of it lasts."""
+
     @abstractmethod
     def create(self, attempt: AttemptSpec) -> None:
         """Make the attempt known, not yet running. An attempt of that name that exists already is adopted.

@@ -35,6 +35,7 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
     files = run_files(ports.base, run.run_id)
     record = LaunchRecord(run.launch)
     files.attempt(attempt.number).mkdir(parents=True, exist_ok=True)
+    ports.runtime.expect(attempt_name(run.run_id, attempt.number), files.folder, ports.store.store_id)
     _keep_earlier(files, attempt.number)
     files.results.mkdir(exist_ok=True)
     if record.spec.checkpoint:

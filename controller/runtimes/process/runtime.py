@@ -49,6 +49,13 @@ class ProcessRuntime(Runtime):
         self._watched: dict[str, int] = {}
         self._lock = threading.Lock()
         self._stores: set[str] = set()
+        self._waiting: dict[str, subprocess.Popen[bytes]] = {}
+
+    def expect(self, name: str, run_dir: Path, store_id: str) -> None:
+        """Start the supervisor's interpreter beside the staging; it waits for its payload, and ends if we do."""
+        with self._lock:
+            if name not in self._waiting and Path(state.place(name, run_dir)).is_dir():
+                self._waiting[name] = _interpreter(name, run_dir, store_id)
 
     def create(self, attempt: AttemptSpec) -> None:
         """Write attempt.json, unless it is there.
@@ -86,18 +93,14 @@ class ProcessRuntime(Runtime):
         self._observe(attempt.name, attempt.run_dir)
 
     def _spawn(self, attempt: AttemptSpec, place: str) -> None:
-        words = [sys.executable, "-I", "-S", "-c", BOOT, _ROOT, supervisor.MARK, attempt.store_id, attempt.name]
-        words += [attempt.run_id, str(attempt.number), str(attempt.run_dir)]
-        payload = os.memfd_create("fetchml-attempt")
-        with os.fdopen(payload, "w+b") as memory, Path(place, "supervisor.log").open("ab") as errors:
-            memory.write(marshal.dumps(self._payload(attempt, place)))
-            memory.flush()
-            memory.seek(0)
-            process = subprocess.Popen(
-                words, stdin=memory, stdout=subprocess.PIPE, stderr=errors, cwd="/", env={}, close_fds=True
-            )
-        with process:
-            answer = process.stdout.readline() if process.stdout else b""
+        payload = marshal.dumps(self._payload(attempt, place))
+        answer = b""
+        with self._lock:
+            waiting = self._waiting.pop(attempt.name, None)
+        if waiting is not None:
+            answer = _hand_over(waiting, payload)
+        if not answer:  # nobody waited, or it was killed meanwhile: without an answer nothing was claimed
+            answer = _hand_over(_interpreter(attempt.name, attempt.run_dir, attempt.store_id), payload)
         if answer not in (supervisor.CLAIMED, supervisor.TAKEN):
             raise OSError(f"the supervisor of {attempt.name} did not start: {answer.decode(errors='replace').strip()}")
 
@@ -176,6 +179,10 @@ class ProcessRuntime(Runtime):
 
     def remove(self, name: str, run_dir: Path) -> None:
         """Kill what is left of the attempt and delete its scratch."""
+        with self._lock:
+            waiting = self._waiting.pop(name, None)
+        if waiting is not None:
+            _dismiss(waiting)
         with durable.step(REMOVE):
             for pid, _store, found, folder in _supervisors():
                 if found == name and folder == str(run_dir):
@@ -223,6 +230,46 @@ class ProcessRuntime(Runtime):
                 self._watch.unregister(fd)
                 os.close(fd)
                 del self._watched[name]
+
+
+def _interpreter(name: str, run_dir: Path, store_id: str) -> "subprocess.Popen[bytes]":
+    """A supervisor that waits for its payload on standard input; without one it ends."""
+    number = state.number_of(name)
+    words = [sys.executable, "-I", "-S", "-c", BOOT, _ROOT, supervisor.MARK, store_id, name, state.run_id_of(name)]
+    with Path(state.place(name, run_dir), "supervisor.log").open("ab") as errors:
+        return subprocess.Popen(
+            [*words, str(number), str(run_dir)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd="/",
+            env={},
+        )
+
+
+def _hand_over(process: "subprocess.Popen[bytes]", payload: bytes) -> bytes:
+    """Give it its payload; its answer, empty when it died before it claimed anything."""
+    assert process.stdin is not None  # noqa: S101  # opened as pipes
+    assert process.stdout is not None  # noqa: S101  # as above
+    try:
+        process.stdin.write(payload)
+        process.stdin.close()
+    except OSError:
+        pass  # it is dead; its answer says so
+    answer = process.stdout.readline()
+    _dismiss(process)
+    return answer
+
+
+def _dismiss(process: "subprocess.Popen[bytes]") -> None:
+    """Let go of it; one that has no payload ends by itself."""
+    for pipe in (process.stdin, process.stdout):
+        try:
+            if pipe is not None:
+                pipe.close()
+        except OSError:
+            pass  # what was not delivered is lost with it
+    process.wait()  # the first process; the supervisor is its child
 
 
 def _record(attempt: AttemptSpec) -> dict[str, object]:

@@ -27,12 +27,15 @@ _IN_MEMORY = ("tmp", "dev/shm")
 
 
 def main() -> None:
-    """Detach, claim, supervise. Standard input holds the payload, standard output is answered once."""
+    """Detach, wait for the payload on standard input, claim, supervise. Standard output is answered once."""
     if os.fork():
         os._exit(0)
     os.setsid()
     os.chdir("/")
-    payload = marshal.loads(_read_all(0))  # noqa: S302  # from our own parent, through memory that only it could write
+    given = _read_all(0)
+    if not given:
+        return  # the reconciler died, or does not want us any more
+    payload = marshal.loads(given)  # noqa: S302  # from our own parent, through a pipe that only it could write
     try:
         attempt = Attempt(payload)  # opens the log: what fails here leaves the attempt unclaimed, for a later start
         mine = records.claim(payload["folder"], "{} {} {}".format(*procfs.identity(os.getpid())))
