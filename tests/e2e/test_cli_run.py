@@ -1,5 +1,6 @@
 """`ml run` and `ml reconcile` while something happens: Ctrl-C, another reconciler, one that stops, a closed pipe."""
 
+import re
 import signal
 import subprocess
 
@@ -127,3 +128,21 @@ def test_a_commit_while_stalled_is_noticed_by_run(project: Repo) -> None:
     assert "Blocked DirtyTree" in project.ml("run", "specs/first.yaml", code=4).err
     project.git("commit", "-qam", "more")
     project.ml("run", "specs/first.yaml")
+
+
+def test_a_reconciler_that_fails_is_said_and_ends_the_following(project: Repo) -> None:
+    """The records of runs cannot be made: a file lies where their folder must be."""
+    project.write(".fetchml/experiments", "in the way")
+    result = project.ml("run", "specs/first.yaml", code=1)
+    assert "Error" in result.err
+    assert "experiments" in result.err
+
+
+def test_a_spec_that_goes_away_ends_the_following(slow: Repo) -> None:
+    path = slow.root / "specs" / "slow.yaml"
+    with slow.started("run", "specs/slow.yaml") as process:
+        slow.running("slow")
+        path.unlink()
+        _, err = process.communicate()
+    assert process.returncode == 7, err
+    assert re.search(r"the spec was removed: slow-[a-z2-7]{8} was cancelled\n", err)

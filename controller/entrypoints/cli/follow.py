@@ -27,19 +27,24 @@ class Fate:
         self._patient = patient
         self._errors = 0
 
-    def of(self, status: Mapping[str, Any], reason: str) -> Exit | None:
-        """None: go on. `reason` is why the reconciler stopped where it did."""
-        phase = status["phase"]
-        self._errors = self._errors + 1 if reason == "RetryAfterError" else 0
+    def of(self, status: Mapping[str, Any], reason: str, *, failed: bool = False) -> Exit | None:
+        """None: go on. `reason` is why the reconciler stopped where it did, `failed` whether that was an error.
+
+        The status is empty when there is none, as after an error.
+        """
+        phase = status.get("phase", "")
+        self._errors = self._errors + 1 if failed else 0
         if self._errors >= MAX_ERRORS:
             return Exit.ERROR
+        if failed:
+            return None
         if phase in ("Succeeded", "Failed", "Cancelled"):
             return Exit.OK if phase == "Succeeded" else Exit.RUN_FAILED
         if phase == "Blocked":
             return Exit.INVALID if reason in ("InvalidSpec", "NameClash") else Exit.REFUSED
         if reason == "Suspended":
             return Exit.REFUSED
-        if phase == "Waiting" and "run" not in status and reason != "RetryAfterError" and not self._patient:
+        if phase == "Waiting" and "run" not in status and not self._patient:
             return Exit.MUST_WAIT
         return None
 
@@ -62,10 +67,17 @@ class Reporter:
         """The run that is followed; empty before one was launched."""
         return str(self._status.get("run", {}).get("id", ""))
 
-    def show(self, status: Mapping[str, Any], reason: str, message: str) -> None:
-        """A pass of the reconciler ended with this status."""
-        self._status = status
-        self._say(status, reason, message)
+    def gone(self) -> Exit:
+        """The spec was removed, which cancels its run; what that means for the exit code."""
+        self._progress.clear()
+        what = f"{self.run_id} was cancelled" if self.run_id else "nothing was started"
+        click.echo(f"the spec was removed: {what}", err=True)
+        return Exit.RUN_FAILED if self.run_id else Exit.NOT_FOUND
+
+    def show(self, status: Mapping[str, Any], reason: str, message: str, *, failed: bool = False) -> None:
+        """A pass of the reconciler ended with this status (empty: none), or failed."""
+        self._status = status or self._status
+        self._say(status, reason, message, failed=failed)
         if self.run_id and self._logs:
             self.log.follow(self._place.base / "experiments" / self.run_id / "run.log")
 
@@ -81,10 +93,10 @@ class Reporter:
             click.echo('  metadata: {annotations: {fetchml.dev/rerun: "1"}}', err=True)
         return self.fate
 
-    def _say(self, status: Mapping[str, Any], reason: str, message: str) -> None:
-        phase, run = status["phase"], status.get("run")
+    def _say(self, status: Mapping[str, Any], reason: str, message: str, *, failed: bool) -> None:
+        phase, run = status.get("phase", "Failing" if failed else "Waiting"), status.get("run")
         line = f" {run['id']} attempt {run['attempt']}" if run else ""
-        if reason and (phase in _RESTING or reason in ("RetryAfterError", "StatusNotWritten")):
+        if reason and (failed or phase in _RESTING or reason == "StatusNotWritten"):
             line += f" {reason}: {message}"
         if phase + line != self._said:
             self._progress.clear()

@@ -152,6 +152,7 @@ def _reconcile(
 ) -> None:
     """Run the loop for one key, in a thread, until the reporter knows the fate or the patience ends."""
     from controller.reconcile.loop import Loop
+    from controller.reconcile.outcome import Done
     from controller.reconcile.reconciler import Reconciler
 
     fate = Fate(patient=patient)
@@ -159,12 +160,17 @@ def _reconcile(
     held = _hold(opened, lease, path)
 
     def seen(_key: object, outcome: "Outcome", status: Any) -> None:
-        if status is not None and not ended.is_set():
-            value = status.as_dict()
-            reporter.show(value, getattr(outcome, "reason", ""), getattr(outcome, "message", ""))
-            reporter.fate = fate.of(value, getattr(outcome, "reason", ""))
-            if reporter.fate is not None:
-                ended.set()
+        if ended.is_set():
+            return
+        if status is None and isinstance(outcome, Done):
+            reporter.fate = reporter.gone()
+        else:
+            value = status.as_dict() if status is not None else {}
+            reason, failed = getattr(outcome, "reason", ""), getattr(outcome, "failed", False)
+            reporter.show(value, reason, getattr(outcome, "message", ""), failed=failed)
+            reporter.fate = fate.of(value, reason, failed=failed)
+        if reporter.fate is not None:
+            ended.set()
 
     reconciler = Reconciler(opened.ports)
     loop = Loop(reconciler, _holder(path), only=frozenset({opened.key}), workers=1, listener=seen)

@@ -25,7 +25,6 @@ ENDS = [
     ("Queued", "WaitingForCapacity", None),
     ("Launching", "", None),
     ("Running", "Running", None),
-    ("Waiting", "RetryAfterError", None),
 ]
 
 
@@ -45,11 +44,15 @@ def test_a_run_that_goes_on_is_never_left() -> None:
 
 def test_errors_in_a_row_end_it() -> None:
     fate = Fate(patient=True)
-    codes = [fate.of({"phase": "Waiting"}, "RetryAfterError") for _ in range(MAX_ERRORS - 1)]
+    codes = [fate.of({"phase": "Waiting"}, "StoreLocked", failed=True) for _ in range(MAX_ERRORS - 1)]
     assert codes == [None] * (MAX_ERRORS - 1)
     assert fate.of({"phase": "Running"}, "Running") is None
-    codes = [fate.of({"phase": "Waiting"}, "RetryAfterError") for _ in range(MAX_ERRORS)]
+    codes = [fate.of({}, "RetryAfterError", failed=True) for _ in range(MAX_ERRORS)]
     assert codes == [*[None] * (MAX_ERRORS - 1), Exit.ERROR]
+
+
+def test_a_spec_that_is_missing_may_come_back() -> None:
+    assert Fate(patient=False).of({}, "DeletionUnconfirmed") is None
 
 
 def test_the_summary_says_why_there_is_no_proof() -> None:

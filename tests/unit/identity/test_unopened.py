@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.identity.keys import KeyRefusedError, default_key, new_key
+from controller.identity.keys import default_key, new_key
 from controller.identity.revocations import revoke
 from controller.identity.unopened import unopened_signer
 from controller.trust.envelope import PAYLOAD_TYPE
@@ -35,5 +35,5 @@ def test_signing_checks_the_key(tmp_path: Path) -> None:
     assert signer is not None
     assert key.private is not None
     key.private.chmod(0o644)
-    with pytest.raises(KeyRefusedError):
+    with pytest.raises(PermissionError):
         signer.sign(PAYLOAD_TYPE, b"{}")
