@@ -20,6 +20,8 @@ MARK = "fetchml-supervisor"
 
 CLAIMED = b"claimed\n"
 TAKEN = b"taken\n"
+_SIGNALLED = 128
+"""Exit codes above it: the signal that ended the process, as shells say it."""
 _LONGEST_TICK = 0.1
 _DISK_EVERY = 1.0
 _IN_MEMORY = ("tmp", "dev/shm")
@@ -337,6 +339,12 @@ class Attempt:
         """exit.json."""
         if self.started_at is None and not self.reason:
             self.reason, self.message = "StartFailed", "the sandbox could not be built; the log says why"
+            if self.code is not None and self.code > _SIGNALLED:
+                signal = self.code - _SIGNALLED
+                self.reason, self.message = (
+                    "RuntimeLost",
+                    f"signal {signal} ended the launcher at its start",
+                )
             self.code = None
         cpu = max(self.peak["ticks"] / procfs.TICK, self.rusage)
         return {
