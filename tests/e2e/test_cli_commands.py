@@ -77,7 +77,7 @@ class TestValidate:
         assert project.ml("validate", "HEAD").out == "1 file checked: no problems\n"
         assert project.ml("validate", "-", stdin=spec("x").encode()).out == "1 file checked: no problems\n"
         result = project.ml("validate", "-", stdin=b"a: [", code=3)
-        assert result.out.startswith("<stdin>:2:1: ")
+        assert result.out.startswith("<stdin>:1:5: ")
 
     @pytest.mark.parametrize("scalar", ["yes", "on", "off", "010", "1_000"])
     def test_a_scalar_that_kubectl_reads_differently(self, project: Repo, scalar: str) -> None:

@@ -18,6 +18,7 @@ from controller.wiring import place_of
 if TYPE_CHECKING:
     from controller.api.status import ExperimentStatus
     from controller.ports.source import Change, Key
+    from controller.reconcile.loop import Loop
     from controller.reconcile.outcome import Outcome
 
 
@@ -46,7 +47,12 @@ def reconcile_command(ctx: click.Context, folder: str, prune: bool, once: bool, 
     settings = settings_of(ctx)
     place = place_of(Path(folder), settings)
     teller = Teller()
-    click.echo(f"watching {folder} (records in {place.base}); Ctrl-C stops watching, runs go on", err=True)
+
+    def ready(loop: "Loop") -> None:
+        click.echo(f"watching {folder} (records in {place.base}); Ctrl-C stops watching, runs go on", err=True)
+        if once:
+            teller.stop_when_quiet(loop)
+
     try:
         watch_folder(
             place,
@@ -55,7 +61,7 @@ def reconcile_command(ctx: click.Context, folder: str, prune: bool, once: bool, 
             prune=prune,
             listener=teller.seen,
             on_change=teller.changed,
-            ready=teller.stop_when_quiet if once else lambda _loop: None,
+            ready=ready,
         )
     except HeldElsewhereError as error:
         raise CommandError(str(error), Exit.NOT_ALLOWED) from error
@@ -93,11 +99,8 @@ class Teller:
         else:
             self._said.pop("", None)
 
-    def stop_when_quiet(self, loop: object) -> None:
+    def stop_when_quiet(self, loop: "Loop") -> None:
         """For --once: end the loop when nothing runs, waits or is planned soon."""
-        from controller.reconcile.loop import Loop
-
-        assert isinstance(loop, Loop)  # noqa: S101  # watch_folder passes its loop
         threading.Thread(target=loop.stop_when_settled, daemon=True).start()
 
     def _say(self, subject: object, text: str) -> None:
