@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from controller.ports.runtime import Runtime
     from controller.ports.signer import Signer
     from controller.ports.source import Source
-    from controller.ports.store import ExperimentRow
+    from controller.ports.store import ExperimentRow, Lease, Store
     from controller.reconcile.context import Ports
     from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
@@ -67,6 +67,30 @@ _NONCE = os.urandom(4).hex()
 def holder() -> str:
     """Who we are in a lease: for people, and unique to this process."""
     return f"{os.uname().nodename} pid {os.getpid()} {_NONCE}"
+
+
+def claim_lease(store: "Store", place: Place, who: str) -> "Lease | None":
+    """The lease of this store, or None while another reconciler has it.
+
+    A holder that died on this host gives way at once instead of after LEASE_SECONDS. Whoever is wrongly thought dead
+    (another process namespace under one host name) is fenced off, because the new lease has a newer token.
+    """
+    from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS
+    from controller.stores.sqlite_read import lease_row
+
+    lease = store.acquire(LEASE_NAME, who, LEASE_SECONDS)
+    row = None if lease else lease_row(place.store, LEASE_NAME)
+    if row is None or not holder_is_dead(row.holder):
+        return lease
+    store.release(row)
+    return store.acquire(LEASE_NAME, who, LEASE_SECONDS)
+
+
+def holder_is_dead(text: str) -> bool:
+    """Was it a process of this host, and is that gone? False where nobody can tell."""
+    host, _, rest = text.partition(" pid ")
+    pid = rest.partition(" ")[0]
+    return host == os.uname().nodename and pid.isdigit() and not Path("/proc", pid).exists()
 
 
 def open_store(place: Place) -> "SqliteStore":

@@ -14,7 +14,7 @@ from controller.inventory.clock import SystemClock
 from controller.ports.inputs import no_progress
 from controller.ports.source import Change
 from controller.ports.store import Lease, Store
-from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS, Listener, Loop
+from controller.reconcile.loop import LEASE_NAME, Listener, Loop
 from controller.reconcile.reconciler import Reconciler
 from controller.settings import Settings
 from controller.sources.writers import FolderLease
@@ -22,6 +22,7 @@ from controller.wiring import (
     FolderHeldError,
     Place,
     build_ports,
+    claim_lease,
     hold_folder,
     holder,
     open_signer,
@@ -41,7 +42,7 @@ class HeldElsewhereError(Exception):
 
 
 def acquire(store: Store, place: Place, who: str) -> Lease:
-    """The lease of this store; what a killed reconciler left is waited out, because it renews it no more.
+    """The lease of this store; what a killed reconciler of another host left is waited out, because nobody renews it.
 
     Raises:
         HeldElsewhereError: somebody else has it, and renews it.
@@ -49,7 +50,7 @@ def acquire(store: Store, place: Place, who: str) -> Lease:
     from controller.stores.sqlite_read import lease_row
 
     before = None
-    while (lease := store.acquire(LEASE_NAME, who, LEASE_SECONDS)) is None:
+    while (lease := claim_lease(store, place, who)) is None:
         row = lease_row(place.store, LEASE_NAME)
         if before is not None and row is not None and row != before:
             raise HeldElsewhereError(

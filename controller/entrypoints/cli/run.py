@@ -121,9 +121,9 @@ class Patience:
 
 def _lease(opened: Opened, path: str) -> "Lease | None":
     """The right to reconcile; None while another reconciler has it."""
-    from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS
+    from controller.wiring import claim_lease
 
-    return opened.ports.store.acquire(LEASE_NAME, _holder(path), LEASE_SECONDS)
+    return claim_lease(opened.ports.store, opened.place, _holder(path))
 
 
 def _hold(opened: Opened, lease: "Lease", path: str) -> "FolderLease":
