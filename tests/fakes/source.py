@@ -126,6 +126,7 @@ class FakeSource(Source):
     def _snapshot(self, loaded: Mapping[str, Loaded]) -> Snapshot:
         """Places by key; a key that an invalid file had is still in it, as it was."""
         places: dict[Key, list[Place]] = {}
+        self._had = {path: keys for path, keys in self._had.items() if path in loaded}  # a deleted file had nothing
         had = dict(self._had)
         for path, found in sorted(loaded.items()):
             present = frozenset(map(key_of, found.documents))

@@ -170,3 +170,23 @@ TestLockstep = Lockstep.TestCase
 TestLockstep.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_a_broken_file_at_the_place_of_a_deleted_one_holds_none_of_its_keys() -> None:
+    """Found by the machine: the fake kept what the deleted file had held."""
+    both = b"\n---\n".join([_spec("z", "  seed: 1\n"), _spec("z", "  seed: 1\n")])
+    steps = Lockstep()
+    steps.begin(others=1)
+    for path in ("a.yaml", "team/a.yaml"):
+        steps.save(path=path, data=both)
+    steps.look()
+    steps.save(path="team/a.yaml", data=b"\x00\xff")
+    steps.look_at_what_was_touched()
+    steps.delete(path="team/a.yaml")
+    steps.look()
+    steps.delete(path="a.yaml")
+    steps.look_at_what_was_touched()
+    steps.save(path="team/a.yaml", data=b"\x00\xff")
+    steps.prune()
+    assert steps.real.keys() == {Key("Experiment", "default", "n0")}
+    steps.teardown()
