@@ -135,6 +135,7 @@ def _build(place: Path, lock: bytes | None, interpreter: InterpreterFacts, progr
         _install(venv, pins, place / "requirements.txt", progress, lock_fd)
     record = {**_identity(lock, interpreter), "packages": _records(venv)}
     _make_read_only(venv)
+    _sync(venv, large=bool(pins))
     with durable.step(READY):
         _write_durably(place / _MARKER, pretty_json(record))
     progress("environment", 1, 1)
@@ -218,6 +219,24 @@ def _make_read_only(folder: Path) -> None:
             path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
 
 
+def _sync(venv: Path, *, large: bool) -> None:
+    """Put the files on disk before the marker that vouches for them: it must not outlive them in a power loss."""
+    if large:
+        os.sync()  # thousands of files: one call for all costs less than one each
+        return
+    for path in (venv, *venv.rglob("*")):
+        if not path.is_symlink():
+            _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _remove(place: Path) -> None:
     """Remove an incomplete environment, read-only folders included."""
     for folder, _, _ in os.walk(place):
@@ -233,11 +252,7 @@ def _write_durably(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _fsync(path.parent)
 
 
 def read_record(environment: Path) -> dict[str, Any]:

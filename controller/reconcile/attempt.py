@@ -86,9 +86,14 @@ def _name(run: RunRow, attempt: AttemptRow) -> str:
 
 def _create(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
     seen = ports.runtime.inspect(_name(run, attempt), run_files(ports.base, run.run_id).folder)
-    if seen.state is RuntimeState.ABSENT and not _prepare(ports, run, attempt):
+    never_started = seen.state in (
+        RuntimeState.ABSENT,
+        RuntimeState.CREATED,
+    )  # what was staged may be half: stage again
+    if never_started and not _prepare(ports, run, attempt):
         return None
-    ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED)
+    boot = {"boot_id": ports.inventory.host().boot_id}
+    ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED, data=boot)
     return None
 
 
@@ -111,9 +116,10 @@ def _prepare(ports: Ports, run: RunRow, attempt: AttemptRow) -> bool:
 def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
     files = run_files(ports.base, run.run_id)
     seen = ports.runtime.inspect(_name(run, attempt), files.folder)
-    if seen.state is RuntimeState.ABSENT and not _prepare(ports, run, attempt):
+    never_started = seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED)
+    if never_started and _unsound(ports, attempt, seen) and not _prepare(ports, run, attempt):
         return None
-    if seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED):
+    if never_started:
         ports.runtime.start(describe(ports, run, attempt))
     over = seen.state is RuntimeState.EXITED  # without a time of start it never ran: the runtime could not start it
     started = seen.started_at or (None if over else timestamp(ports.clock.now()))
@@ -122,6 +128,11 @@ def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
         write_atomic(files.manifest, running_manifest(ports, run, row))
         ports.events.emit(run.run_id, "Normal", "Started", f"attempt {attempt.number} started")
     return None
+
+
+def _unsound(ports: Ports, attempt: AttemptRow, seen: Observed) -> bool:
+    """Must it be staged again? The private copies of code and data are not synced, so they do not outlive a reboot."""
+    return seen.state is RuntimeState.ABSENT or attempt.data.get("boot_id") != ports.inventory.host().boot_id
 
 
 def _look(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:

@@ -33,11 +33,10 @@ def test_a_holder_that_died_here_gives_way_at_once(tmp_path: Path, store: Sqlite
     assert new.token > old.token, "whoever was wrongly thought dead is fenced off"
 
 
-@pytest.mark.parametrize(
-    "who", [f"{os.uname().nodename} pid {os.getpid()} 00000000", "elsewhere pid 1 00000000", "an operator"]
-)
+@pytest.mark.parametrize("who", ["{here} pid {alive} 00000000", "elsewhere pid 1 00000000", "an operator"])
 def test_a_holder_that_may_live_keeps_it(tmp_path: Path, store: SqliteStore, who: str) -> None:
     place = Place(tmp_path, tmp_path)
+    who = who.format(here=os.uname().nodename, alive=os.getpid())
     assert claim_lease(store, place, who) is not None
     assert claim_lease(store, place, "somebody else") is None
     assert not holder_is_dead(who)

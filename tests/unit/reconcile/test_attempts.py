@@ -9,6 +9,7 @@ import pytest
 from controller.ports.runtime import Observed, RuntimeState
 from controller.ports.store import ORDER, AttemptRow, AttemptState
 from controller.reconcile.outcome import Done
+from tests.builders import git
 from tests.unit.reconcile.bench import LOST, Bench, experiment, key
 
 
@@ -56,9 +57,9 @@ def test_the_deadline_reaches_the_runtime_in_seconds(bench: Bench) -> None:
     assert (limits.deadline, limits.grace) == (7200.0, 60.0)
 
 
-def advance_to(bench: Bench, state: AttemptState, monkeypatch: pytest.MonkeyPatch) -> None:
+def advance_to(bench: Bench, state: AttemptState, monkeypatch: pytest.MonkeyPatch, spec: str = "") -> None:
     """Put the run into this state of its attempt, as a reconciler leaves it that died right after that commit."""
-    bench.put(retrying(1))
+    bench.put(spec or retrying(1))
     original = bench.store.advance
 
     def until(run_id: str, number: int, reached: AttemptState, **values: object) -> AttemptRow:
@@ -135,6 +136,21 @@ def test_one_whose_supervisor_died_before_it_claimed_is_started_again(bench: Ben
     bench.settle()
     assert bench.phase() == "Running"
     assert bench.world.seen[name].state is RuntimeState.RUNNING
+
+
+@pytest.mark.parametrize(("boot_id", "exports"), [("b1", 1), ("b2", 2)])
+def test_private_copies_do_not_outlive_a_reboot(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, boot_id: str, exports: int
+) -> None:
+    bench.inputs.git = git()
+    spec = retrying(1, source={"git": {"path": "code"}}, environment={"python": "3.11"})
+    advance_to(bench, AttemptState.CREATED, monkeypatch, spec)
+    name = bench.attempt_name()
+    bench.world.seen[name] = Observed(name, RuntimeState.CREATED)
+    bench.inventory.facts = replace(bench.inventory.facts, boot_id=boot_id)
+    bench.settle()
+    assert bench.phase() == "Running"
+    assert sum(call.startswith("export ") for call in bench.inputs.calls) == exports
 
 
 def test_one_that_could_never_be_started_has_no_time_of_start(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
