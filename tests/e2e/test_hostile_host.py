@@ -49,7 +49,6 @@ def test_kills_at_random_moments_lose_and_double_nothing(project: Repo, victims:
                     procfs.signal_process(pid, signal.SIGKILL)
             reconciler.kill()
             reconciler.wait()
-        project.ml("unlock", "--force", code=None)
     project.ml("reconcile", "specs", "--once")
     items = project.ml("status", "-o", "json").json["items"]
     assert {item["name"]: item["phase"] for item in items} == dict.fromkeys(texts, "Succeeded")
