@@ -1,6 +1,6 @@
 """Unlucky and clumsy operators: kills at any moment, a store or key taken away, a trust folder that was tampered with.
 
-FETCHML_TEST_KILLS sets how many kills (default 5); 100 and more were tried by hand.
+HOSTILE_KILLS sets how many kills (default 5); 100 and more were tried by hand.
 """
 
 import json
@@ -17,7 +17,7 @@ import pytest
 from controller.runtimes.process import procfs, supervisor
 from tests.e2e.cli import PATIENT, Repo, spec
 
-KILLS = int(os.environ.get("FETCHML_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("HOSTILE_KILLS", "5"))
 RETRY = "  scheduling: {retries: {max: 50, reasons: [SupervisorLost, RuntimeLost, NodeLost]}}\n"
 
 
@@ -29,12 +29,12 @@ def _supervisors(root: Path) -> list[int]:
 
 @pytest.mark.parametrize("victims", ["reconciler", "supervisors-too"])
 def test_kills_at_random_moments_lose_and_double_nothing(project: Repo, victims: str) -> None:
-    """After the last kill one clean pass finds each of ten specs finished exactly once, and nothing else."""
+    """After the last kill one clean pass finds every spec finished exactly once, and nothing else."""
     dice = random.Random(victims)  # noqa: S311  # no secret
     (project.root / "specs" / "first.yaml").unlink()
     texts = {
         f"k{n}": spec(f"k{n}", f"import time; print('ran'); time.sleep({n % 3 / 2})", RETRY if "too" in victims else "")
-        for n in range(10)
+        for n in range(2 * KILLS)
     }
     for name, text in texts.items():
         project.write(f"specs/{name}.yaml", text)
@@ -42,7 +42,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(project: Repo, victims:
         with project.started("reconcile", "specs") as reconciler:
             started = project.folder("x").parent
             before = len(list(started.glob("*/attempts/*/attempt.json")))
-            wanted = min(before + dice.randint(0, 3), 10)
+            wanted = min(before + dice.randint(1, 2), len(texts))
             project.until(lambda: len(list(started.glob("*/attempts/*/attempt.json"))) >= wanted)  # noqa: B023  # called at once
             for pid in _supervisors(project.root) if "too" in victims else ():
                 if dice.random() < 0.5:
@@ -119,6 +119,18 @@ def test_a_run_whose_folder_is_deleted_is_tried_again(project: Repo) -> None:
     assert command.returncode == 0, err
     assert f"Succeeded {run} attempt 2" in err
     assert _supervisors(project.root) == []
+
+
+def test_a_supervisor_whose_folder_is_gone_ends(project: Repo) -> None:
+    """It once tried to record the end every second, for ever."""
+    path = project.write(
+        "specs/first.yaml", spec("first", "import time; print('waiting for go', flush=True); time.sleep(1)")
+    )
+    with project.started("run", str(path)) as command:
+        run = project.running("first")
+        command.kill()
+        shutil.rmtree(project.folder(run))
+    project.until(lambda: not _supervisors(project.root))
 
 
 def _own_key(project: Repo) -> Path:

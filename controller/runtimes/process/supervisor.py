@@ -323,6 +323,8 @@ class Attempt:
         while True:
             try:
                 records.save(self.folder, records.EXIT, record)
+            except FileNotFoundError:
+                return  # the folder was deleted: nobody is left to tell
             except OSError:
                 time.sleep(1)
             else:
