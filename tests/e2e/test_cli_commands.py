@@ -267,6 +267,19 @@ def test_prune_is_a_dry_run_first(project: Repo) -> None:
     assert project.phase("first") == "Succeeded"
 
 
+def test_prune_leaves_the_caches_of_an_active_run(project: Repo) -> None:
+    project.write("specs/slow.yaml", spec("slow", PATIENT))
+    with project.started("run", "specs/slow.yaml") as process:
+        run = project.running("slow")
+        assert run in project.ml("prune", "--caches", "--yes", code=6).err
+        assert (project.root / ".fetchml" / "cache" / "environments").is_dir()
+        project.go(run)
+        process.wait(timeout=60)
+    project.ml("prune", "--caches", "--yes")
+    assert not (project.root / ".fetchml" / "cache").exists()
+    project.ml("run", "specs/first.yaml")
+
+
 def test_unlock_says_who_first(project: Repo) -> None:
     project.write("specs/slow.yaml", spec("slow", PATIENT))
     with project.started("reconcile", "specs") as process:

@@ -5,7 +5,6 @@ not: touch a run that is active.
 """
 
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from controller.entrypoints.cli.durations import seconds_of
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import LEASE_NAME, existing_store, reconciler_alive, store_place
 from controller.entrypoints.cli.output import ProgressLine, examples
+from controller.ports import folders
 from controller.wiring import STATE, Place
 
 _RECORDS = ("experiments", "objects")
@@ -36,20 +36,16 @@ def prune_command(ctx: click.Context, older_than: str, caches: bool, yes: bool) 
     """Remove the folders of old finished runs (their rows stay). A dry run unless --yes."""
     place = existing_store(ctx)
     before = datetime.now(UTC) - timedelta(seconds=seconds_of(older_than, "--older-than"))
-    folders = [
-        *_old_runs(place, before),
-        *([place.base / "cache"] if caches and (place.base / "cache").exists() else []),
-    ]
+    found = [*_old_runs(place, before), *(_caches(place) if caches else ())]
     total = 0
-    for folder in folders:
+    for folder in found:
         size = _size(folder)
         total += size
         click.echo(f"{'removing' if yes else 'would remove'} {folder} ({size / 2**20:.1f} MiB)")
         if yes:
-            _remove(folder)
+            folders.remove(folder)
     click.echo(
-        f"{len(folders)} folders, {total / 2**20:.1f} MiB"
-        + ("" if yes or not folders else "; add --yes to remove them")
+        f"{len(found)} folders, {total / 2**20:.1f} MiB" + ("" if yes or not found else "; add --yes to remove them")
     )
     return Exit.OK
 
@@ -63,17 +59,21 @@ def _old_runs(place: Place, before: datetime) -> Iterator[Path]:
             yield folder
 
 
+def _caches(place: Place) -> Iterator[Path]:
+    """The cache folder; a run that is active reads its environment from there."""
+    from controller.wiring import open_store
+
+    active = [run.run_id for run in open_store(place).runs(active=True)]
+    if active:
+        raise CommandError(
+            f"{', '.join(active[:3])} still needs the caches; wait for it, or cancel it", Exit.NOT_ALLOWED
+        )
+    if (place.base / "cache").is_dir():
+        yield place.base / "cache"
+
+
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_symlink() and path.is_file())
-
-
-def _remove(folder: Path) -> None:
-    for base, folders, _ in os.walk(folder):
-        for name in folders:
-            path = Path(base, name)
-            if not path.is_symlink():
-                path.chmod(0o700)  # environments are read-only
-    shutil.rmtree(folder)
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in folders.walk(folder) if not entry.is_dir())
 
 
 @click.command("backup", epilog=examples("ml backup /mnt/backup/fetchml-$(date +%F).tar.gz"))
@@ -110,12 +110,8 @@ def backup_command(ctx: click.Context, file: str) -> int:
 def _kept(place: Place) -> Iterator[Path]:
     for name in _RECORDS:
         folder = place.base / name
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            if (
-                "workspace" not in path.relative_to(folder).parts
-                and not path.is_symlink()
-                and (path.is_file() or path.is_dir())
-            ):
+        for path in sorted(Path(entry.path) for entry in folders.walk(folder) if not entry.is_symlink()):
+            if "workspace" not in path.relative_to(folder).parts and (path.is_file() or path.is_dir()):
                 yield path
 
 
