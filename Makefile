@@ -8,7 +8,7 @@ comma := ,
 empty :=
 space := $(empty) $(empty)
 PURE_FILES := $(subst $(space),$(comma),$(foreach room,$(PURE),controller/$(room)/*))
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist worksteal
 LINTED := controller tests benchmarks tools
 
 .PHONY: help demo test lint pytest generate bench screenshot lock clean

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from controller.ports.store import RunRow
 from controller.reconcile.loop import Loop
 from controller.settings import Settings
 from controller.stores.sqlite import SqliteStore
-from controller.wiring import Place
+from controller.wiring import Place, open_inputs
 
 NAME = "idle"
 WINDOW, QUICK_WINDOW = 20.0, 1.0
@@ -51,6 +52,7 @@ def _fill(root: Path, count: int) -> None:
     (root / "specs").mkdir()
     (root / ".fetchml").mkdir()
     store = SqliteStore(root / ".fetchml" / "state.db", SystemClock())
+    interpreter = asdict(open_inputs(Place(root, root / ".fetchml"), Settings()).interpreter_facts(None))
     for number in range(count):
         text = _SPEC.format(n=number).encode()
         (root / "specs" / f"{number}.yaml").write_bytes(text)
@@ -58,6 +60,7 @@ def _fill(root: Path, count: int) -> None:
         key = Key("Experiment", "default", f"digits-{number}")
         uid = store.observe(key, digest, f"specs/{number}.yaml").uid
         launch = {"spec_sha256": digest, "trust_ceiling": {"level": "L1", "caps": []}, "resolved": {}}
+        launch["interpreter"] = interpreter
         run_id = f"digits-{number}-aaaaaaaa"
         store.begin_run(RunRow(run_id, uid, key, "sha256:p", "", "active", _NOW, b"{}", b"{}", launch), "process")
         store.finish_run(run_id, "succeeded", _NOW, {})

@@ -63,6 +63,8 @@ class Loop:
     """Those among them whose last pass ended in an error: not looked at before their backoff ends."""
     _pauses: dict[Key, int] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
+    _recheck_after: float | None = None
+    """What the first look asked for."""
     _looked: threading.Event = field(default_factory=threading.Event)
     _fenced: StoreError | None = None
     queue: WorkQueue = field(init=False)
@@ -119,7 +121,9 @@ class Loop:
     def _first_look(self) -> None:
         """Recovery: everything in the source, every active run, and strays of ours that no record knows."""
         ports = self.reconciler.ports
-        self._absorb(ports.source.poll(None))
+        change = ports.source.poll(None)
+        self._recheck_after = change.recheck_after
+        self._absorb(change)
         for key in ports.source.keys():  # noqa: SIM118  # a source is no mapping
             self._add(key)
         for run in ports.store.runs(active=True):
@@ -136,7 +140,8 @@ class Loop:
     def _watch_source(self) -> None:
         ports = self.reconciler.ports
         due = ports.clock.monotonic() + self.rescan_seconds
-        recheck: float | None = None
+        first = self._recheck_after
+        recheck = ports.clock.monotonic() + first if first is not None else None
         while not self._stop.is_set():
             now = ports.clock.monotonic()
             until = min(due, recheck) if recheck is not None else due

@@ -221,13 +221,21 @@ class SqliteStore(Store):
         """This thread's own connection."""
         if self._closed:
             raise StoreError(f"the store {self.path} was closed")
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            found = self._local.connection = sqlite_open.connect(self.path, self._busy_timeout)
-            self._connections.add(found)
         if sqlite_open.identity(self.path) != self._identity:
             raise sqlite_open.replaced(self.path)
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = self._connect()
+            self._connections.add(found)
         return found
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return sqlite_open.connect(self.path, self._busy_timeout)
+        except sqlite3.Error:
+            if sqlite_open.identity(self.path) != self._identity:  # taken away since we looked
+                raise sqlite_open.replaced(self.path) from None
+            raise
 
     def _attempt(self, run_id: str, number: int) -> AttemptRow:
         with explained(self.path, self._busy_timeout):
