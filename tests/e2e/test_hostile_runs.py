@@ -158,10 +158,12 @@ def test_a_run_that_leaves_deep_folders_ends_and_verifies(project: Repo, place: 
     """Walking them by recursion failed for ever: the run stayed Running, and kept its room."""
     (project.root / "specs" / "first.yaml").unlink()
     project.write("specs/deep.yaml", spec("deep", DEEP.format(place=place), "  checkpoint: {}\n"))
-    project.ml("reconcile", "specs", "--once")
-    assert project.phase("deep") in {"Succeeded", "Failed"}  # Failed: the supervisor may look while it digs
-    assert ": verified" in project.ml("verify", "deep").out
-    folders.remove(project.root / ".fetchml" / "experiments")
+    try:
+        project.ml("reconcile", "specs", "--once")
+        assert project.phase("deep") in {"Succeeded", "Failed"}  # Failed: the supervisor may look while it digs
+        assert ": verified" in project.ml("verify", "deep").out
+    finally:
+        folders.remove(project.root / ".fetchml" / "experiments")  # pytest's own cleaning recurses
 
 
 def test_a_workspace_of_deep_folders_is_removed(project: Repo) -> None:
