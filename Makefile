@@ -62,8 +62,8 @@ screenshot: .venv/.dev
 # One lock for Linux and macOS, x86-64 and ARM, Python 3.11 and later; no index addresses in it.
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 lock: build/lock/bin/uv
-	$< pip compile pyproject.toml --extra gpu --group build $(LOCK) -o requirements/runtime.txt
-	$< pip compile pyproject.toml --extra gpu --group build --group dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
+	$< pip compile pyproject.toml --extra gpu --extra data --group build $(LOCK) -o requirements/runtime.txt
+	$< pip compile pyproject.toml --all-extras --group build --group dev -c requirements/runtime.txt $(LOCK) -o requirements/dev.txt
 	$< pip compile examples/digits/requirements.in $(LOCK) -o examples/digits/requirements.lock
 
 build/lock/bin/uv:
