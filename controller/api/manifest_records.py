@@ -87,6 +87,8 @@ class DatasetRecord(Record):
     """What the spec pins and what was verified before the launch."""
     sha256_after: Sha256 | None = None
     """Hashed again after the run; absent when it could not be read."""
+    touched: bool | None = None
+    """A file of it was written, touched or replaced between the two; absent when that was not compared."""
     size: int = Field(default=0, ge=0)
     files: int = Field(default=0, ge=0)
     mount_path: str = ""

@@ -93,6 +93,8 @@ class DatasetFacts:
     message: str = ""
     path: str = ""
     """Real host path, not part of a plan; when tracked, the path in the commit from the repository's root."""
+    stamp: str = ""
+    """Moves when a file or folder of it is written, touched or replaced, though its bytes stay; empty when tracked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,13 @@ def on_host(name: str, place: Place, cache: StatCache | None, report: Report) ->
     except OSError as error:
         return _unreadable(name, place, error)
     return DatasetFacts(
-        name, found=True, sha256=found.sha256, size=found.size, files=found.files, path=_text(place.path)
+        name,
+        found=True,
+        sha256=found.sha256,
+        size=found.size,
+        files=found.files,
+        path=_text(place.path),
+        stamp=found.stamp,
     )
 
 
@@ -147,7 +153,7 @@ def _measure_tree(entries: Sequence[Entry], objects: Objects) -> Measured:
     return Measured("sha256:" + folder_digest(iter(lines)).hex(), size, len(lines))
 
 
-def hash_again(path: str) -> str | None:
-    """The digest of what lies at an absolute path now, cache ignored; None when it cannot be read."""
+def hash_again(name: str, path: str) -> DatasetFacts:
+    """Facts of what lies at an absolute path now, cache ignored; without a digest when it cannot be read."""
     place = Place(Path("/"), parts_of(path.lstrip("/")))
-    return on_host("", place, None, lambda _done, _total: None).sha256
+    return on_host(name, place, None, lambda _done, _total: None)

@@ -44,6 +44,8 @@ class Measured:
     size: int
     """Bytes in all."""
     files: int
+    stamp: str = ""
+    """sha256 over path, device, inode, size and times of every file and folder; moves with any write, touch or swap."""
 
 
 class ChangedError(UnsafePathError):
@@ -70,7 +72,9 @@ def measure(
         status = os.stat(parts[-1] if parts else ".", dir_fd=parent, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             with descend(parent, parts[-1:]) as base:
-                return _measure(base, scan(base), cache, b"folder " + place, began, progress)
+                folders: list[bytes] = []
+                entries = scan(base, folders)
+                return _measure(base, entries, cache, b"folder " + place, began, progress, folders)
         name = os.fsencode(parts[-1])
         _must_be_regular(status, name)
         return _measure(parent, [record(name, status)], cache, b"file " + place, began, progress)
@@ -83,18 +87,20 @@ def _measure(
     place: bytes,
     began: int,
     progress: Callable[[int, int], None],
+    folders: Sequence[bytes] = (),
 ) -> Measured:
-    size = sum(map(size_in, entries))
+    size, seen = sum(map(size_in, entries)), fingerprint(entries)
+    stamp = hashlib.sha256(seen + fingerprint(sorted(folders))).hexdigest()
     known = cache.load(place) if cache else None
-    if known and known.fingerprint != UNKNOWN and known.fingerprint == fingerprint(entries):
-        return Measured("sha256:" + known.digest.hex(), size, len(entries))
+    if known and known.fingerprint != UNKNOWN and known.fingerprint == seen:
+        return Measured("sha256:" + known.digest.hex(), size, len(entries), stamp)
     digests = bytearray(b"".join(found or UNKNOWN for found in known_digests(known, entries)))
     wanted = [i for i in range(len(entries)) if digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES] == UNKNOWN]
     _hash_all(base, entries, wanted, digests, progress)
     whole = bytes(digests) if place.startswith(b"file ") else _folder_digest(entries, digests)
     if cache:
         cache.save(place, entries, digests, whole, began)
-    return Measured("sha256:" + whole.hex(), size, len(entries))
+    return Measured("sha256:" + whole.hex(), size, len(entries), stamp)
 
 
 def _folder_digest(entries: Sequence[bytes], digests: bytearray) -> bytes:
@@ -110,21 +116,22 @@ def folder_digest(files: Iterator[tuple[bytes, bytes]]) -> bytes:
     return hasher.digest()
 
 
-def scan(base: int) -> list[bytes]:
-    """Sorted records of every file beneath an open folder.
+def scan(base: int, folders: list[bytes] | None = None) -> list[bytes]:
+    """Sorted records of every file beneath an open folder; those of the folders are added to `folders`.
 
     Raises:
         UnsafePathError: a symlink or special file lies there.
     """
     found: list[bytes] = []
-    _scan(base, b"", found, 0)
+    _scan(base, b"", found, [] if folders is None else folders, 0)
     found.sort()
     return found
 
 
-def _scan(fd: int, prefix: bytes, found: list[bytes], depth: int) -> None:
+def _scan(fd: int, prefix: bytes, found: list[bytes], seen: list[bytes], depth: int) -> None:
     if depth > _MAX_DEPTH:
         raise UnsafePathError("UnreadableDataset", f"folders are nested deeper than {_MAX_DEPTH}")
+    seen.append(record(prefix, os.fstat(fd)))  # before it is listed: what is added afterwards moves its time
     folders = []
     with os.scandir(fd) as listing:
         for entry in listing:
@@ -138,7 +145,7 @@ def _scan(fd: int, prefix: bytes, found: list[bytes], depth: int) -> None:
                 _must_be_regular(status, path)
     for name in folders:
         with folder(name, fd) as inner:
-            _scan(inner, prefix + os.fsencode(name) + b"/", found, depth + 1)
+            _scan(inner, prefix + os.fsencode(name) + b"/", found, seen, depth + 1)
 
 
 def _must_be_regular(status: os.stat_result, path: bytes) -> None:

@@ -152,9 +152,11 @@ class LocalInputs(Inputs):
             self._tracked[key] = found
         return replace(found, name=name)
 
-    def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:  # noqa: ARG002  # the port's signature
+    def rehash(self, facts: DatasetFacts, document_file: str) -> DatasetFacts:  # noqa: ARG002  # the port's signature
         """See Inputs."""
-        return None if facts.tracked or not facts.path else datasets.hash_again(facts.path)
+        if facts.tracked or not facts.path:
+            return DatasetFacts(facts.name, found=False)
+        return datasets.hash_again(facts.name, facts.path)
 
     def secret_facts(self, name: str, namespace: str, owner: str) -> SecretFacts:
         """See Inputs."""

@@ -62,8 +62,8 @@ class Inputs(ABC):
         """Find and hash it (through the stat cache)."""
 
     @abstractmethod
-    def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:
-        """Hash what lies at `facts.path` on this host now, ignoring the cache; None when it cannot be read.
+    def rehash(self, facts: DatasetFacts, document_file: str) -> DatasetFacts:
+        """Hash what lies at `facts.path` on this host now, ignoring the cache; no sha256 when it cannot be read.
 
         A tracked dataset has no place on the host but the copy that was staged: pass
         ``replace(facts, tracked=False, path=<that copy>)``.

@@ -7,6 +7,7 @@ Does not: decide whether to launch, retry or finish (plan/decide.py does).
 
 from contextlib import suppress
 from dataclasses import asdict
+from typing import Any
 
 from controller.plan.identity import attempt_name
 from controller.ports import folders
@@ -57,7 +58,7 @@ def collect_attempt(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptRo
     ports.runtime.remove(_name(run, attempt), files.folder)
     record = LaunchRecord(run.launch)
     secrets = _known_secrets(ports, record)
-    collected = collect(ports.inputs, files, record, secrets, attempt.number)
+    collected = collect(ports.inputs, files, record, secrets, attempt)
     row = ports.store.advance(
         run.run_id, attempt.number, AttemptState.COLLECTED, data={**attempt.data, "collected": asdict(collected)}
     )
@@ -90,40 +91,41 @@ def _create(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
         RuntimeState.ABSENT,
         RuntimeState.CREATED,
     )  # what was staged may be half: stage again
-    if never_started and not _prepare(ports, run, attempt):
-        return None
-    boot = {"boot_id": ports.inventory.host().boot_id}
-    ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED, data=boot)
+    staged = _prepare(ports, run, attempt) if never_started else {}
+    if staged is not None:
+        data = {"boot_id": ports.inventory.host().boot_id, **staged}
+        ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED, data=data)
     return None
 
 
-def _prepare(ports: Ports, run: RunRow, attempt: AttemptRow) -> bool:
-    """Stage and create. False: it can never run, and has ended with the reason."""
+def _prepare(ports: Ports, run: RunRow, attempt: AttemptRow) -> dict[str, Any] | None:
+    """Stage and create; what to remember of it. None: it can never run, and has ended with the reason."""
     try:
-        stage(ports, run, attempt)
+        stamps = stage(ports, run, attempt)
         ports.runtime.create(describe(ports, run, attempt))
     except RuntimeRefusedError as refused:
         _end(ports, attempt, refused.reason, str(refused))
-        return False
+        return None
     except EnvironmentBuildError as error:
         if error.retryable:
             raise
         _end(ports, attempt, "EnvironmentBuildFailed", str(error))
-        return False
-    return True
+        return None
+    return {"stamps": stamps}
 
 
 def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
     files = run_files(ports.base, run.run_id)
     seen = ports.runtime.inspect(_name(run, attempt), files.folder)
     never_started = seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED)
-    if never_started and _unsound(ports, attempt, seen) and not _prepare(ports, run, attempt):
+    staged = _prepare(ports, run, attempt) if never_started and _unsound(ports, attempt, seen) else {}
+    if staged is None:
         return None
     if never_started:
         ports.runtime.start(describe(ports, run, attempt))
     over = seen.state is RuntimeState.EXITED  # without a time of start it never ran: the runtime could not start it
     started = seen.started_at or (None if over else timestamp(ports.clock.now()))
-    row = ports.store.advance(run.run_id, attempt.number, AttemptState.STARTED, started_at=started)
+    row = ports.store.advance(run.run_id, attempt.number, AttemptState.STARTED, started_at=started, data=staged)
     if started:
         write_atomic(files.manifest, running_manifest(ports, run, row))
         ports.events.emit(run.run_id, "Normal", "Started", f"attempt {attempt.number} started")

@@ -19,6 +19,7 @@ from controller.api.experiment import Output
 from controller.facts.facts import DatasetFacts
 from controller.ports import folders
 from controller.ports.inputs import Inputs
+from controller.ports.store import AttemptRow
 from controller.reconcile import metrics
 from controller.reconcile.files import RunFiles
 from controller.reconcile.launch import LaunchRecord
@@ -38,6 +39,8 @@ class Collected:
     """Last value of every metric."""
     bad_metric_lines: int
     datasets_after: Mapping[str, str | None]
+    datasets_touched: Mapping[str, bool]
+    """Was a file of it written, touched or replaced since it was verified? Only those that could be compared."""
     log_sha256: str | None
     log_size: int
     metrics_file: Mapping[str, Any] | None
@@ -50,9 +53,11 @@ class Collected:
 
 
 def collect(
-    inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str], number: int
+    inputs: Inputs, files: RunFiles, record: LaunchRecord, secrets: Mapping[str, str], attempt: AttemptRow
 ) -> Collected:
-    """Look at the results folder and at the inputs, after the run."""
+    """Look at the results folder and at the inputs, after the attempt."""
+    before = [_as_read(files, facts, attempt) for facts, _ in record.datasets]
+    after = [inputs.rehash(facts, record.document_file) for facts in before]
     needles = tuple(value.encode("utf-8", "surrogateescape") for value in secrets.values() if value)
     found = {output.path: _read(files.results, output.path, needles) for output in record.spec.outputs}
     measured = _read(files.results, files.metrics.name, needles)
@@ -64,9 +69,9 @@ def collect(
         outputs=tuple(_entry(output, found[output.path]) for output in record.spec.outputs),
         metrics=parsed.last,
         bad_metric_lines=parsed.bad,
-        datasets_after={
-            facts.name: inputs.rehash(_as_read(files, facts, number), record.document_file)
-            for facts, _ in record.datasets
+        datasets_after={facts.name: facts.sha256 for facts in after},
+        datasets_touched={
+            old.name: old.stamp != new.stamp for old, new in zip(before, after, strict=True) if old.stamp and new.stamp
         },
         log_sha256=log.sha256,
         log_size=log.size,
@@ -89,9 +94,12 @@ def count_files(folder: Path) -> int:
     return count
 
 
-def _as_read(files: RunFiles, facts: DatasetFacts, number: int) -> DatasetFacts:
+def _as_read(files: RunFiles, facts: DatasetFacts, attempt: AttemptRow) -> DatasetFacts:
     """The place that the run read: for a dataset from the commit, its staged copy."""
-    return replace(facts, tracked=False, path=str(files.dataset(number, facts.name))) if facts.tracked else facts
+    if not facts.tracked:
+        return facts
+    stamp = attempt.data.get("stamps", {}).get(facts.name, "")
+    return replace(facts, tracked=False, path=str(files.dataset(attempt.number, facts.name)), stamp=stamp)
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ def final_manifest(ports: Ports, run: RunRow, attempts: Sequence[AttemptRow], ou
         "ended_at": last.ended_at,
         "exit_code": last.exit_code,
         "failure_reason": (reason or None) if outcome != "succeeded" else None,
-        "datasets": _datasets(run, collected.get("datasets_after", {})),
+        "datasets": _datasets(run, collected),
         "outputs": [_output(entry) for entry in collected.get("outputs", ()) if entry.get("present")],
         "metrics": _metrics(collected),
         "logs": _log(collected),
@@ -110,13 +110,14 @@ def _runtime(record: LaunchRecord, attempt: AttemptRow) -> dict[str, Any]:
     }
 
 
-def _datasets(run: RunRow, after: Mapping[str, str | None]) -> list[dict[str, Any]]:
+def _datasets(run: RunRow, collected: Mapping[str, Any]) -> list[dict[str, Any]]:
+    after, touched = collected.get("datasets_after", {}), collected.get("datasets_touched", {})
     record = LaunchRecord(run.launch)
     uris = {dataset.name: dataset.uri for dataset in record.spec.datasets}
     return [
         {
             "name": facts.name, "uri": uris[facts.name], "sha256": facts.sha256, "sha256_after": after.get(facts.name),
-            "size": facts.size, "files": facts.files, "mount_path": mount,
+            "touched": touched.get(facts.name), "size": facts.size, "files": facts.files, "mount_path": mount,
         }
         for facts, mount in record.datasets
     ]  # fmt: skip

@@ -7,11 +7,13 @@ Does not: start anything.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from controller.api.base import byte_count, cores
 from controller.api.canonical import canonical_bytes, digest_bytes
+from controller.facts.facts import DatasetFacts
 from controller.plan.identity import attempt_name
 from controller.ports import folders
 from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
@@ -24,8 +26,10 @@ PARAMS_NAME = "fetchml-params"
 """Mount name of the parameters file."""
 
 
-def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
+def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> dict[str, str]:
     """Fill the run folder for an attempt that the runtime does not know yet.
+
+    Returns the stamps of the datasets that were copied from the commit, by name.
 
     Raises:
         RuntimeRefusedError: an input is no longer what the plan pinned.
@@ -44,11 +48,8 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> None:
     write_together({files.spec: str(run.launch["spec_text"]).encode(), files.plan: run.plan, files.params: params})
     _export(ports, files, record, attempt.number)
     _environment(ports, record)
-    for facts, _ in record.datasets:
-        if facts.tracked:
-            ports.inputs.stage_dataset(
-                record.document_file, record.git, facts, files.dataset(attempt.number, facts.name)
-            )
+    tracked = (facts for facts, _ in record.datasets if facts.tracked)
+    return {facts.name: _dataset(ports, record, facts, files.dataset(attempt.number, facts.name)) for facts in tracked}
 
 
 def describe(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
@@ -104,6 +105,17 @@ def _export(ports: Ports, files: RunFiles, record: LaunchRecord, number: int) ->
         ports.inputs.export_snapshot(source.snapshot, destination)
     elif source.git and record.git and record.git.commit:
         ports.inputs.export_source(record.document_file, source.git, record.git.commit, destination)
+
+
+def _dataset(ports: Ports, record: LaunchRecord, facts: DatasetFacts, destination: Path) -> str:
+    """Copy a dataset from the commit and look whether the copy is what was verified; its stamp."""
+    place = ports.inputs.stage_dataset(record.document_file, record.git, facts, destination)
+    copy = ports.inputs.rehash(replace(facts, tracked=False, path=str(place)), record.document_file)
+    if copy.sha256 != facts.sha256:
+        raise RuntimeRefusedError(
+            "DatasetChecksumMismatch", f"the copy of dataset {facts.name} is not what was verified: {copy.sha256}"
+        )
+    return copy.stamp
 
 
 def _environment(ports: Ports, record: LaunchRecord) -> Path | None:

@@ -64,6 +64,8 @@ class Evidence:
     key_out_of_reach: bool | None = None
     """The run could not read the signing key: a sandbox that hides it, or another user id."""
     inputs_unchanged: bool | None = None
+    inputs_untouched: bool | None = None
+    """No file of an input was written, touched or replaced, not even with the same bytes."""
     inputs_rehashed: bool | None = None
     signing_key: bool | None = None
     signature_verifies: bool | None = None
@@ -123,6 +125,13 @@ CRITERIA = (
         "InputsChangedDuringRun",
         lambda e: e.inputs_unchanged,
         "an input has another digest after the run than before: what the run read is not known",
+    ),
+    Criterion(
+        "L0",
+        "InputsTouchedDuringRun",
+        lambda e: e.inputs_untouched,
+        "an input was written, touched or replaced between its two checks: it has the same bytes again, but that the "
+        "run read these is not shown",
     ),
     Criterion("L1", "NoSigningKey", lambda e: e.signing_key, "there is no signing key; make one with `ml key new`"),
     Criterion("L1", "SignatureMissing", lambda e: e.signature_verifies, "no statement verifies against the trust root"),
@@ -281,6 +290,7 @@ def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Ev
     gaps = isolation_gaps(facts, owner)
     incomplete = (*completeness(manifest), *lifecycle_problems(manifest))
     changed = [d.name for d in data if d.sha256_after is not None and d.sha256_after != d.sha256]
+    touched = [d.name for d in data if d.touched and d.name not in changed]
     missing = [d.name for d in data if d.sha256_after is None]
     return Evidence(
         commit_exists=manifest.source is None or manifest.commit_id is not None,
@@ -296,6 +306,7 @@ def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Ev
         plan_recomputes=plan_sha256 == manifest.plan_sha256,
         key_out_of_reach=not process or hides_keys(facts) or (None not in {owner, outside} and owner != outside),
         inputs_unchanged=not changed,
+        inputs_untouched=not touched,
         inputs_rehashed=not missing,
         signing_key=True,
         signature_verifies=signed,
@@ -310,6 +321,7 @@ def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Ev
         details={
             "ManifestIncomplete": ", ".join(incomplete),
             "InputsChangedDuringRun": ", ".join(changed),
+            "InputsTouchedDuringRun": ", ".join(touched),
             "RehashMissing": ", ".join(missing),
             "NotIsolated": ", ".join(gaps),
         },

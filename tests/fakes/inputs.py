@@ -1,7 +1,7 @@
 """Inputs whose facts a test sets, and whose staging writes small real files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from controller.api.canonical import digest_bytes
@@ -29,6 +29,8 @@ class FakeInputs(Inputs):
     """By dataset name; one that is missing here is found with exactly the digest that the spec states."""
     rehashed: dict[str, str | None] = field(default_factory=dict)
     """By dataset name: what it has after the run; the same as before when missing."""
+    restamped: dict[str, str] = field(default_factory=dict)
+    """By dataset name: its stamp after the run; the same as before when missing."""
     snapshots: dict[str, SnapshotFacts] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     denied: frozenset[str] = frozenset()
@@ -72,9 +74,10 @@ class FakeInputs(Inputs):
             dataset.name, True, dataset.sha256, 1, 1, path=str(self._dataset(dataset.name))
         )
 
-    def rehash(self, facts: DatasetFacts, document_file: str) -> str | None:
+    def rehash(self, facts: DatasetFacts, document_file: str) -> DatasetFacts:
         """As set, else unchanged."""
-        return self.rehashed.get(facts.name, facts.sha256)
+        sha256 = self.rehashed.get(facts.name, facts.sha256)
+        return replace(facts, sha256=sha256, stamp=self.restamped.get(facts.name, facts.stamp))
 
     def secret_facts(self, name: str, namespace: str, owner: str) -> SecretFacts:
         """Declared when it has a value, allowed unless denied."""

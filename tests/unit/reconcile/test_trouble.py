@@ -1,6 +1,7 @@
 """Bad neighbours and bad hosts: invalid specs, name clashes, poison, failing writes, a lost lease."""
 
 import errno
+from typing import Any
 
 import pytest
 
@@ -221,6 +222,40 @@ def test_data_that_changed_during_the_run_shows_in_the_level(bench: Bench) -> No
     assert bench.phase() == "Succeeded"
     assert bench.status()["trustLevel"] < "L2"
     assert "InputsChangedDuringRun" in {cap["reason"] for cap in bench.run().result["trust"]["caps"]}
+
+
+def _run_with_data(bench: Bench, **found: Any) -> None:
+    bench.inputs.datasets["d"] = dataset("d", sha256=sha("a"), stamp="before", **found)
+    bench.put(
+        experiment(
+            datasets=[{"name": "d", "uri": "file:d", "sha256": sha("a")}], reproducibility={"minTrustLevel": "L0"}
+        )
+    )
+    bench.settle()
+    (bench.folder() / "run.log").write_text("")
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+@pytest.mark.parametrize("stamp", ["before", "after"])
+def test_data_edited_and_restored_during_the_run_shows_in_the_level(bench: Bench, stamp: str, *, tracked: bool) -> None:
+    _run_with_data(bench, tracked=tracked)
+    bench.inputs.restamped["d"] = stamp
+    bench.end(0)
+    bench.settle()
+    caps = {cap["reason"]: cap for cap in bench.run().result["trust"]["caps"]}
+    assert ("InputsTouchedDuringRun" in caps) == (stamp == "after")
+    assert "InputsChangedDuringRun" not in caps
+    if stamp == "after":
+        assert (bench.status()["trustLevel"], caps["InputsTouchedDuringRun"]["message"][-3:]) == ("L0", ": d")
+
+
+def test_a_copy_from_the_commit_that_is_not_what_was_verified_does_not_start(bench: Bench) -> None:
+    bench.inputs.rehashed["d"] = sha("b")
+    bench.inputs.datasets["d"] = dataset("d", sha256=sha("a"), tracked=True)
+    bench.put(experiment(datasets=[{"name": "d", "uri": "file:d", "sha256": sha("a")}]))
+    bench.settle()
+    assert (bench.run().state, bench.starts()) == ("failed", {})
+    assert bench.run().result["reason"] == "DatasetChecksumMismatch"
 
 
 def test_a_document_of_another_kind_is_not_run(bench: Bench) -> None:

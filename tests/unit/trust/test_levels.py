@@ -67,7 +67,8 @@ def test_without_any_evidence_the_level_is_l0_with_every_cap() -> None:
 
 EXPECTED = {
     "L0": "commit_exists commit_reachable tree_clean pushed snapshot_verified image_pinned lock_pinned "
-    "interpreter_recorded datasets_verified manifest_complete plan_recomputes key_out_of_reach inputs_unchanged",
+    "interpreter_recorded datasets_verified manifest_complete plan_recomputes key_out_of_reach inputs_unchanged "
+    "inputs_untouched",
     "L1": "inputs_rehashed signing_key signature_verifies spec_equals_blob submitter_is_other run_uid_is_other",
     "L2": "beyond_process sandbox_observed commit_signed isolated image_fresh",
     "L3": "reviewed no_network reproduced comparison_signed",
@@ -297,6 +298,8 @@ def test_a_good_run_on_a_workstation_has_l1_and_its_reasons() -> None:
         ({"commit_id": None}, {"CommitNotFound": "L0", "ManifestIncomplete": "L0"}),
         ({"deps_manifest": {"manifest": "l"}}, {"LockMissing": "L0", "ManifestIncomplete": "L0"}),
         ({"datasets": [DATASET | {"sha256_after": OTHER}]}, {"InputsChangedDuringRun": "L0"}),
+        ({"datasets": [DATASET | {"touched": True}]}, {"InputsTouchedDuringRun": "L0"}),
+        ({"datasets": [DATASET | {"touched": False}]}, {}),
         ({"datasets": [{**DATASET, "sha256_after": None}]}, {"RehashMissing": "L1"}),
         (
             {"datasets": [DATASET | {"sha256": None, "sha256_after": None}]},
