@@ -48,6 +48,8 @@ class RunManifest(Record):
     """Name of the experiment."""
     namespace: str = "default"
     uid: str = Field(min_length=1)
+    store: str | None = None
+    """Id of the store that remembers the run: a re-run on another host has another one."""
     spec_sha256: Sha256
     plan_sha256: Sha256
     repro_policy: Literal["strict", "relaxed"]

@@ -55,6 +55,7 @@ def _common(ports: Ports, run: RunRow, attempts: Sequence[AttemptRow]) -> dict[s
         "experiment": run.key.name,
         "namespace": run.key.namespace,
         "uid": run.uid,
+        "store": ports.store.store_id,
         "spec_sha256": run.launch["spec_sha256"],
         "plan_sha256": run.plan_sha256,
         "repro_policy": record.spec.reproducibility.policy,
