@@ -52,7 +52,9 @@ RUN_POINTS = [
 
 ELSEWHERE = {
     "store.migrate": "tests/faults/test_store_kill.py",
-    "objects.put": "tests/contract/test_objectstore.py",
+    "objects.put": "tests/unit/stores/test_objects.py",
+    "objects.put_many": "tests/unit/stores/test_objects.py",
+    "objects.delete": "tests/unit/stores/test_objects.py",
 }
 """Steps that no command of this issue passes, and the test that kills them."""
 
@@ -68,6 +70,7 @@ OTHERS = {
     "identity.write_key",
     "identity.publish_key",
     "identity.revoke_key",
+    "export.publish",
 }
 """Steps that the tests below kill one by one."""
 
@@ -221,6 +224,19 @@ def test_a_backup(world: World, phase: str) -> None:
     assert world.ml("restore", str(target), "--yes").returncode == 0
     assert '"completed": 1' in world.ml("status", "-o", "json").stdout
     assert world.ml("verify", "victim").returncode == 0
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_an_export(world: World, phase: str) -> None:
+    assert world.ml("run", "specs/victim.yaml").returncode == 0
+    target = world.folder / "victim.tar"
+    words = ("export", "victim", "--to", str(target))
+    assert world.ml(*words, point=f"{phase}:export.publish").returncode == KILLED
+    assert target.exists() == (phase == "after"), "half an archive must not look like a whole one"
+    assert world.ml(*words).returncode == (0 if phase == "before" else 6)
+    assert world.ml("export", "victim", "--to", f"{target}.again").returncode == 0
+    assert target.read_bytes() == Path(f"{target}.again").read_bytes()
 
 
 @pytest.mark.parametrize("step", ["identity.write_key", "identity.publish_key"])

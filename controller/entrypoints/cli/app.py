@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("controller.entrypoints.cli.inspect", "Everything known about a run or a spec."),
     "approve": ("controller.entrypoints.cli.approve", "Approve the plan of a spec as it stands now."),
     "verify": ("controller.entrypoints.cli.verify", "Prove a finished run from its files, offline."),
+    "export": ("controller.entrypoints.cli.export", "One run as one file that anybody can verify."),
     "prune": ("controller.entrypoints.cli.maintain", "Remove old runs and caches (dry run by default)."),
     "backup": ("controller.entrypoints.cli.maintain", "Copy the store and the records to one file."),
     "restore": ("controller.entrypoints.cli.maintain", "Bring a backup back."),

@@ -44,7 +44,7 @@ class CommandError(Exception):
 
 _CODES = {
     "InvalidDocumentError": Exit.INVALID, "SettingsError": Exit.USAGE, "KeyRefusedError": Exit.NOT_ALLOWED,
-    "UnsafeFileError": Exit.REFUSED, "FencedError": Exit.NOT_ALLOWED, "StoreError": Exit.ERROR,
+    "UnsafeFileError": Exit.REFUSED, "ArchiveError": Exit.REFUSED, "FencedError": Exit.NOT_ALLOWED, "StoreError": Exit.ERROR,
     "PermissionError": Exit.NOT_ALLOWED, "FileNotFoundError": Exit.NOT_FOUND, "FileExistsError": Exit.NOT_ALLOWED,
     "IsADirectoryError": Exit.USAGE, "NotADirectoryError": Exit.USAGE, "OSError": Exit.ERROR,
 }  # fmt: skip
