@@ -7,6 +7,7 @@ seconds gate nothing, counters do (tests/unit/benchmarks).
 
 import argparse
 import importlib
+import os
 import pkgutil
 import sys
 import traceback
@@ -30,6 +31,8 @@ def found() -> dict[str, Rows]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write."""
+    # A user's commands keep their bytecode; without it ours would be compiled at each start, the peers' would not.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     known = found()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Us beside the peers and the floor.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"default: all of {', '.join(known)}")

@@ -28,6 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith(("FETCHML_", "GIT_"))]:
         if name not in {"FETCHML_REQUIRE_SYSTEMS", "GIT_SSL_CAINFO"}:
             del os.environ[name]
+    # The commands that tests start keep their bytecode, as a user's do: without it each start compiles us again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     git_config = home / "gitconfig"
     git_config.write_text("[user]\n\tname = Test\n\temail = test@example.org\n[init]\n\tdefaultBranch = main\n")
     os.environ.update(
