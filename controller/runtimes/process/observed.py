@@ -4,19 +4,12 @@ Promises: pure. `parse` believes only the lines that the launcher wrote before t
 Does not: judge (trust does). Imported by the supervisor: built-in modules only.
 """
 
+from controller.runtimes.procfacts import mounts, pairs, parse
+
 Values = dict[str, object]
 
 _RLIMITS = {"Max file size": "file_size", "Max open files": "open_files", "Max core file size": "core"}
 _POLLED = "supervisor (polled)"
-
-
-def parse(text: bytes) -> dict[str, list[str]]:
-    """Lines by file name beneath /proc/self, as `grep -H ''` prints them."""
-    files: dict[str, list[str]] = {}
-    for line in text.decode("utf-8", "replace").splitlines():
-        place, _, content = line.partition(":")
-        files.setdefault(place.removeprefix("/proc/self/"), []).append(content)
-    return files
 
 
 def sandbox(text: bytes, launcher: str, outer_uid: int, *, network: bool, why: str, limits: Values) -> Values:
@@ -26,8 +19,8 @@ def sandbox(text: bytes, launcher: str, outer_uid: int, *, network: bool, why: s
     root_read_only, mounts ([[target, "ro" or "rw"]]), limits ({name: {value, enforcer}}), network, isolated, why.
     """
     files = parse(text)
-    status = _pairs(files.get("status", []))
-    mounts = _mounts(files.get("mountinfo", []))
+    status = pairs(files.get("status", []))
+    mounted = mounts(files.get("mountinfo", []))
     interfaces = [line.split(":")[0].strip() for line in files.get("net/dev", []) if "|" not in line]
     facts: Values = {
         "launcher": launcher,
@@ -39,24 +32,14 @@ def sandbox(text: bytes, launcher: str, outer_uid: int, *, network: bool, why: s
         "seccomp": status.get("Seccomp") == "2",
         "interfaces": sorted(interfaces),
         "network": network,
-        "root_read_only": ["/", "ro"] in mounts,
-        "mounts": mounts,
+        "root_read_only": ["/", "ro"] in mounted,
+        "mounts": mounted,
         "limits": _limits(files.get("limits", []), status, launcher, outer_uid, limits),
     }
     reasons = [why, *_gaps(facts)] if launcher != "none" else [why]
     facts["why"] = "; ".join(reason for reason in reasons if reason)
     facts["isolated"] = launcher != "none" and not _gaps(facts)
     return facts
-
-
-def _pairs(lines: list[str]) -> dict[str, str]:
-    parts = (line.partition(":") for line in lines)
-    return {key: value.strip() for key, _, value in parts}
-
-
-def _mounts(lines: list[str]) -> list[list[str]]:
-    fields = (line.split(" ") for line in lines)
-    return [[part[4], part[5].split(",")[0]] for part in fields if len(part) > 5]
 
 
 def _gaps(facts: Values) -> list[str]:

@@ -23,6 +23,7 @@ from controller.facts.facts import SandboxFacts
 from controller.ports import durable, folders
 from controller.ports.clock import Clock
 from controller.ports.runtime import AttemptSpec, Observed, Runtime, RuntimeRefusedError, RuntimeState
+from controller.runtimes import inside
 from controller.runtimes.process import layout, procfs, records, seccomp, state, supervisor
 
 CREATE = durable.register("process.create", "attempt.json: what was asked for")
@@ -61,9 +62,9 @@ class ProcessRuntime(Runtime):
         """Write attempt.json, unless it is there.
 
         Raises:
-            RuntimeRefusedError: see layout.check; NotOurs when another store's attempt has this name and folder.
+            RuntimeRefusedError: see inside.check; NotOurs when another store's attempt has this name and folder.
         """
-        layout.check(attempt)
+        inside.check(attempt)
         self._stores.add(attempt.store_id)
         place = records.folder(str(attempt.run_dir), attempt.number)
         existing = records.load(place, records.ATTEMPT)
@@ -127,9 +128,9 @@ class ProcessRuntime(Runtime):
             "launch": {
                 "launcher": self._sandbox.launcher,
                 "bwrap": shutil.which("bwrap") or "",
-                "argv": layout.command(attempt, namespace=namespace),
+                "argv": inside.command(attempt, namespace=namespace),
                 "env": layout.environment(attempt, namespace=namespace, home=home),
-                "cwd": layout.working_directory(attempt, namespace=namespace),
+                "cwd": inside.working_directory(attempt, namespace=namespace),
                 "operations": layout.operations(attempt) if namespace else [],
                 "network": attempt.network or not self._sandbox.network_namespace,
                 "seccomp": program,

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from controller.ports.runtime import AttemptSpec, Mount, RuntimeRefusedError
+from controller.runtimes import inside
 from controller.runtimes.process import bubblewrap, layout, observed, procfs, records
-from controller.runtimes.process.capture import REDACTED, Log, Redactor
+from controller.runtimes.process.capture import Log
+from controller.runtimes.redact import REDACTED, Redactor
 from tests.unit.runtimes.bench import Bench
 
 FACTS = b"""\
@@ -154,7 +156,7 @@ def attempt(tmp_path: Path) -> AttemptSpec:
 
 def refusal(attempt: AttemptSpec) -> str:
     with pytest.raises(RuntimeRefusedError) as error:
-        layout.check(attempt)
+        inside.check(attempt)
     return error.value.reason
 
 
@@ -170,7 +172,7 @@ def test_a_mount_through_a_link_of_the_code_is_refused(attempt: AttemptSpec) -> 
     assert attempt.workspace is not None
     (attempt.workspace / "link").symlink_to("/")
     assert refusal(replace(attempt, mounts=(Mount(Path("/usr"), "/workspace/link/data"),))) == "UnsafeMount"
-    layout.check(replace(attempt, mounts=(Mount(Path("/usr"), "/workspace/data"),)))
+    inside.check(replace(attempt, mounts=(Mount(Path("/usr"), "/workspace/data"),)))
 
 
 def test_a_folder_that_holds_the_home_is_refused(attempt: AttemptSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +181,7 @@ def test_a_folder_that_holds_the_home_is_refused(attempt: AttemptSpec, monkeypat
     monkeypatch.setenv("HOME", str(home))
     for path in (Path("/"), Path("/etc"), home, home.parent, attempt.run_dir):
         assert refusal(replace(attempt, interpreter_prefix=path)) == "UnsafePath"
-    layout.check(replace(attempt, interpreter_prefix=home / ".pyenv"))
+    inside.check(replace(attempt, interpreter_prefix=home / ".pyenv"))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_a_variable_that_no_shell_can_hold_is_refused(attempt: AttemptSpec, name
 def test_a_reference_to_nothing_is_refused(attempt: AttemptSpec) -> None:
     assert refusal(replace(attempt, argv=("cat", "$(data.missing)"))) == "UnknownReference"
     assert refusal(replace(attempt, env={"A": "$(checkpoints)"})) == "UnknownReference"
-    layout.check(replace(attempt, argv=("echo", "$(other)", "$HOME", "$(results)")))
+    inside.check(replace(attempt, argv=("echo", "$(other)", "$HOME", "$(results)")))
 
 
 def test_the_run_sees_no_home_store_or_whole_etc(attempt: AttemptSpec) -> None:
