@@ -33,8 +33,8 @@ class FieldChange:
 
 def changes(old: Plan | None, new: Plan) -> tuple[FieldChange, ...]:
     """Every field that differs, sorted by path; with no old plan, every field of the new one."""
-    before = dict(_flat("", old.content)) if old is not None else {}
-    after = dict(_flat("", new.content))
+    before = dict(flattened("", old.content)) if old is not None else {}
+    after = dict(flattened("", new.content))
     paths = sorted(path for path in before.keys() | after.keys() if path not in _SKIPPED)
     return tuple(
         FieldChange(path, before.get(path), after.get(path))
@@ -48,13 +48,14 @@ def _same(old: Any, new: Any) -> bool:
     return isinstance(old, bool) == isinstance(new, bool) and bool(old == new)
 
 
-def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def flattened(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Every field of a plan's content by its dotted path (empty at the start); empty containers stay whole."""
     if isinstance(value, dict) and value:
         for key, item in value.items():
-            yield from _flat(_joined(path, key), item)
+            yield from flattened(_joined(path, key), item)
     elif isinstance(value, list) and value:
         for key, item in zip(_keys(path, value), value, strict=True):
-            yield from _flat(f"{path}[{key}]", item)
+            yield from flattened(f"{path}[{key}]", item)
     else:
         yield path, value
 

@@ -3,6 +3,8 @@
 Promises: one shape for all of them; nothing is extracted. Does not: believe them (`ml verify`, and `proof` here, do).
 """
 
+import base64
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +74,18 @@ class Records:
             return parse_manifest(data)
         except InvalidManifestError as error:
             raise CommandError(f"{self.what}: run_manifest.json: {error}", Exit.INVALID) from error
+
+    def level(self) -> str:
+        """The trust level that the verdict states (L0 to L4); empty without one. `objections` says if it is true."""
+        from controller.trust.verdict import LEVEL_PREFIX
+
+        try:
+            payload = json.loads(base64.b64decode(json.loads(self.find("verdict.dsse.json") or b"{}")["payload"]))
+            (level,) = payload["predicate"]["verifiedLevels"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return ""
+        name = str(level).removeprefix(LEVEL_PREFIX)
+        return name if name in ("L0", "L1", "L2", "L3", "L4") else ""
 
     def objections(self) -> tuple[str, ...]:
         """What `ml verify` would fail on, as sentences; empty when the run verifies."""
