@@ -16,6 +16,8 @@ class GitFacts:
 
     found: bool
     error: str = ""
+    unreadable: bool = False
+    """git could not read its own objects; `error` says which."""
     repo: str = ""
     """The reference as written (never a host path)."""
     commit: str | None = None

@@ -17,6 +17,7 @@ from controller.inputs.beneath import FOLDER, folder
 from controller.inputs.gitcmd import GitError, Objects
 from controller.inputs.trees import SYMLINK, Entry, address, folder_at, hostile, lfs_pointers, normal
 from controller.ports import durable
+from controller.ports.inputs import SourceUnreadableError
 
 EXPORTED = durable.register("inputs.export", "an exported source tree appears under its name")
 
@@ -26,7 +27,10 @@ Fill = Callable[[Callable[[bytes], object]], object]
 """Writes a file's bytes to the given sink."""
 
 
-class ExportError(Exception):
+MEND = "git fsck names what is damaged; git fetch, or a copy of the object from another clone, brings it back"
+
+
+class ExportError(SourceUnreadableError):
     """The tree may not or cannot be exported; the text names the entries."""
 
 
@@ -130,7 +134,7 @@ def export_tree(top: str, commit: str, path: str, destination: Path) -> None:
             with appearing(destination, commit_time(objects, commit)) as writer:
                 _write(entries, objects, writer)
     except GitError as error:
-        raise ExportError(str(error)) from error
+        raise ExportError(f"{error}; {MEND}") from error
 
 
 def export_path(top: str, commit: str, path: str, destination: Path) -> None:
@@ -142,7 +146,7 @@ def export_path(top: str, commit: str, path: str, destination: Path) -> None:
                 _export_file(found[2], commit_time(objects, commit), destination)
                 return
     except GitError as error:
-        raise ExportError(str(error)) from error
+        raise ExportError(f"{error}; {MEND}") from error
     export_tree(top, commit, path, destination)
 
 
@@ -185,7 +189,7 @@ def _content(objects: Objects, entry: Entry) -> Fill:
     def fill(write: Callable[[bytes], object]) -> None:
         found = objects.copy(entry.oid, write)
         if found is None or found[1] != "blob":
-            raise ExportError(f"the content of {entry.label} is missing from the repository; run git fsck")
+            raise ExportError(f"the content of {entry.label} is missing from the repository; {MEND}")
 
     return fill
 

@@ -107,6 +107,8 @@ def _interest(document: Document, source: GitSource | None, file: Path, top: Pat
 def _facts_of(repository: Repository, interest: Interest, source: GitSource | None, known: Newest) -> GitFacts:
     stated = source.commit if source else None
     facts = GitFacts(found=True, repo=HERE, ref=repository.ref, stated=stated is not None, commit=stated)
+    if repository.tip is None and (damaged := _unread(repository)):
+        return replace(facts, error=f"commit {damaged} of {repository.ref} is missing or corrupt", unreadable=True)
     if repository.tip is None:
         spec = (interest.spec.decode("utf-8", "backslashreplace"),)
         return replace(facts, dirty=spec, error=f"{repository.ref} has no commit yet; run git add and git commit")
@@ -120,7 +122,13 @@ def _facts_of(repository: Repository, interest: Interest, source: GitSource | No
             commit = facts.commit or _newest(repository, interest, objects, known)
             return _read(repository, interest, facts, commit, _Questions(objects, listing, remote))
     except (GitError, OSError) as error:
-        return replace(facts, error=str(error))
+        return replace(facts, error=str(error), unreadable=True)
+
+
+def _unread(repository: Repository) -> str:
+    """What the ref names although it could not be read; empty when it names nothing yet."""
+    status, name = git(repository.top, "rev-parse", "--verify", "--quiet", repository.ref, ok=(0, 1, 128))
+    return name.decode().strip() if status == 0 else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,13 @@ class Inputs(ABC):
         """The lock's bytes at the commit (LookupError when absent)."""
 
 
+class SourceUnreadableError(Exception):
+    """What the plan pinned cannot be read now: an object of a repository or store is missing or damaged.
+
+    The text says which and what to do. Trying again helps only once somebody has mended it.
+    """
+
+
 class EnvironmentBuildError(Exception):
     """The environment could not be built; `retryable` when the network or index failed rather than the lock."""
 

@@ -170,6 +170,13 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def withdraw(self, run_id: str) -> bool:
+        """Forget an active run of which nothing was ever created: its only attempt is still intended.
+
+        False, and nothing changed, when there is no such run or more of it than that.
+        """
+
+    @abstractmethod
     def run(self, run_id: str) -> RunRow | None:
         """By exact id."""
 

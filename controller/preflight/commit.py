@@ -1,7 +1,7 @@
 """The code is a commit that exists, is reachable from the configured ref, and holds the path.
 
 Reasons: RepositoryNotFound, SpecNotCommitted, CommitNotReachable, PathNotInCommit, UnsafeTree (Refuse);
-CommitNotFound (Wait when the repository has a remote that may still bring it, else Refuse).
+SourceUnreadable (Wait); CommitNotFound (Wait when the repository has a remote that may still bring it, else Refuse).
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from controller.preflight.model import Context, Finding, Rule, branch, names
 
 RULE = Rule("commit")
 _COMMIT = "spec.source.git.commit"
+_MEND = "git fsck names what is damaged; git fetch, or a copy of the object from another clone, brings it back"
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -28,6 +29,8 @@ def _judged(source: GitSource, git: GitFacts | None) -> Iterator[Finding]:
         why = (git.error if git else "") or "the spec lies in no git repository"
         fix = "commit the spec to a git repository (git init), or leave spec.source out if the command needs no code"
         yield RULE.refuse("RepositoryNotFound", f"no repository {source.repo!r}: {why}", "spec.source.git.repo", fix)
+    elif git.unreadable:
+        yield RULE.wait("SourceUnreadable", f"the repository cannot be read: {git.error}", "spec.source.git", _MEND)
     elif git.commit is None:
         why = git.error or f"no commit on {branch(git.ref) or 'the branch'} holds this spec or {source.path!r}"
         yield RULE.refuse("SpecNotCommitted", why, "spec.source.git", "git add the spec and its code, then git commit")

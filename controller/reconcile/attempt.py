@@ -11,7 +11,7 @@ from typing import Any
 
 from controller.plan.identity import attempt_name
 from controller.ports import folders
-from controller.ports.inputs import EnvironmentBuildError
+from controller.ports.inputs import EnvironmentBuildError, SourceUnreadableError
 from controller.ports.runtime import Observed, RuntimeRefusedError, RuntimeState
 from controller.ports.store import AttemptRow, AttemptState, RunRow
 from controller.reconcile.collect import collect
@@ -22,6 +22,8 @@ from controller.reconcile.manifest import running_manifest
 from controller.reconcile.outcome import Outcome, Waiting
 from controller.reconcile.stage import describe, stage
 from controller.reconcile.times import timestamp
+
+UNREADABLE = "SourceUnreadable"
 
 
 def follow(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
@@ -91,10 +93,26 @@ def _create(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
         RuntimeState.ABSENT,
         RuntimeState.CREATED,
     )  # what was staged may be half: stage again
-    staged = _prepare(ports, run, attempt) if never_started else {}
+    try:
+        staged = _prepare(ports, run, attempt) if never_started else {}
+    except SourceUnreadableError as error:
+        return _withdraw(ports, run, attempt, str(error))
     if staged is not None:
         data = {"boot_id": ports.inventory.host().boot_id, **staged}
         ports.store.advance(run.run_id, attempt.number, AttemptState.CREATED, data=data)
+    return None
+
+
+def _withdraw(ports: Ports, run: RunRow, attempt: AttemptRow, why: str) -> Outcome | None:
+    """A pinned input is damaged or missing: hold no room. A first attempt leaves no trace; a later one ends."""
+    files = run_files(ports.base, run.run_id)
+    ports.runtime.remove(_name(run, attempt), files.folder)
+    if attempt.number == 1:
+        folders.remove(files.folder)  # before the commit: a crash between the two stages again
+    if ports.store.withdraw(run.run_id):
+        ports.events.emit(str(run.key), "Warning", UNREADABLE, why)
+        return Waiting(2.0, UNREADABLE, why, world=True)
+    _end(ports, attempt, UNREADABLE, why)
     return None
 
 
@@ -118,7 +136,10 @@ def _start(ports: Ports, run: RunRow, attempt: AttemptRow) -> Outcome | None:
     files = run_files(ports.base, run.run_id)
     seen = ports.runtime.inspect(_name(run, attempt), files.folder)
     never_started = seen.state in (RuntimeState.ABSENT, RuntimeState.CREATED)
-    staged = _prepare(ports, run, attempt) if never_started and _unsound(ports, attempt, seen) else {}
+    try:
+        staged = _prepare(ports, run, attempt) if never_started and _unsound(ports, attempt, seen) else {}
+    except SourceUnreadableError as error:
+        return _withdraw(ports, run, attempt, str(error))
     if staged is None:
         return None
     if never_started:

@@ -16,6 +16,7 @@ from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.facts.facts import DatasetFacts
 from controller.plan.identity import attempt_name
 from controller.ports import folders
+from controller.ports.inputs import SourceUnreadableError
 from controller.ports.runtime import AttemptSpec, Limits, Mount, RuntimeRefusedError
 from controller.ports.store import AttemptRow, RunRow
 from controller.reconcile.context import Ports
@@ -33,6 +34,7 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> dict[str, str]:
 
     Raises:
         RuntimeRefusedError: an input is no longer what the plan pinned.
+        SourceUnreadableError: a pinned input cannot be read now.
         EnvironmentBuildError: the environment cannot be built.
         OSError: disk full and the like; try again.
     """
@@ -130,7 +132,10 @@ def _lock(ports: Ports, record: LaunchRecord) -> bytes | None:
     if dependencies is None:
         return None
     commit = record.git.commit if record.git else None
-    lock = ports.inputs.read_lock(record.document_file, record.git_source, commit, dependencies.manifest)
+    try:
+        lock = ports.inputs.read_lock(record.document_file, record.git_source, commit, dependencies.manifest)
+    except LookupError as error:
+        raise SourceUnreadableError(f"{dependencies.manifest} was there at preflight: {error.args[0]}") from error
     if dependencies.sha256 and digest_bytes(lock) != dependencies.sha256:
         raise RuntimeRefusedError(
             "DependencyChecksumMismatch", f"{dependencies.manifest} changed after preflight: {digest_bytes(lock)}"

@@ -264,6 +264,9 @@ def _now(work: Work) -> tuple[RunRow, AttemptRow]:
 
 def _follow(ports: Ports, work: Work, action: Action) -> Outcome | None:
     outcome = attempts.follow(ports, *_now(work))
+    if isinstance(outcome, Waiting) and outcome.world:
+        with ports.placing:
+            ports.line.serve()  # it was withdrawn, and what it held is free
     return (
         Waiting(outcome.after, action.held, action.message) if action.held and isinstance(outcome, Waiting) else outcome
     )

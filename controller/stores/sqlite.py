@@ -32,6 +32,7 @@ ADVANCE = {
     state: durable.register(f"store.advance.{state}", f"that an attempt is {state}")
     for state in ORDER[ORDER.index(AttemptState.CREATED) :]
 }
+WITHDRAW = durable.register("store.withdraw", "that a run which never began is forgotten")
 FINISH = durable.register("store.finish", "the end of a run and of its attempts")
 CANCEL = durable.register("store.cancel", "that somebody wants a run stopped")
 APPROVE = durable.register("store.approve", "an approved plan")
@@ -117,6 +118,10 @@ class SqliteStore(Store):
         if state not in OVER:
             raise ValueError(f"a run ends as one of {', '.join(sorted(OVER))}, not as {state!r}")
         self._write(FINISH, partial(transitions.finish_run, run_id, state, ended_at, sqlite_rows.dump(result)))
+
+    def withdraw(self, run_id: str) -> bool:
+        """See the port."""
+        return self._write(WITHDRAW, partial(transitions.withdraw, run_id))
 
     def run(self, run_id: str) -> RunRow | None:
         """See the port."""

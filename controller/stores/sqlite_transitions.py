@@ -99,6 +99,19 @@ def finish_run(run_id: str, state: str, ended_at: str, result: str, connection: 
     connection.execute("UPDATE attempts SET state = ? WHERE run_id = ?", (AttemptState.RECORDED, run_id))
 
 
+def withdraw(run_id: str, connection: sqlite3.Connection) -> bool:
+    """Delete a run and its attempt 1, as long as that is all there is and it is only intended."""
+    sql = (
+        "SELECT 1 FROM runs WHERE run_id = ? AND state = 'active' AND NOT EXISTS "
+        "(SELECT 1 FROM attempts WHERE attempts.run_id = runs.run_id AND (number > 1 OR state <> ?))"
+    )
+    if connection.execute(sql, (run_id, AttemptState.INTENDED)).fetchone() is None:
+        return False
+    connection.execute("DELETE FROM attempts WHERE run_id = ?", (run_id,))
+    connection.execute("DELETE FROM runs WHERE run_id = ?", (run_id,))
+    return True
+
+
 def request_cancel(run_id: str, connection: sqlite3.Connection) -> bool:
     """True when an active run is (or was already) asked to stop."""
     sql = "UPDATE runs SET cancel_requested = 1 WHERE run_id = ? AND state = 'active'"

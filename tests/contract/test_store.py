@@ -219,6 +219,22 @@ def test_finish_refuses_what_is_no_end(world: World) -> None:
     assert world.store.run(run.run_id) == run
 
 
+def test_a_run_of_which_nothing_was_created_can_be_withdrawn(world: World) -> None:
+    run = world.begun()
+    assert world.store.withdraw(run.run_id)
+    assert (world.store.run(run.run_id), world.store.attempts(run.run_id), world.store.count("active")) == (None, [], 0)
+    assert not world.store.withdraw(run.run_id)
+    assert world.store.begin_run(run, "process").number == 1
+    world.store.advance(run.run_id, 1, AttemptState.CREATED)
+    assert not world.store.withdraw(run.run_id)
+    world.store.advance(run.run_id, 1, AttemptState.EXITED, reason="NodeLost")
+    world.store.begin_attempt(run.run_id, "process")
+    assert not world.store.withdraw(run.run_id), "the first attempt is history"
+    world.store.finish_run(run.run_id, "failed", LATER, {})
+    assert not world.store.withdraw(run.run_id)
+    assert world.store.run(run.run_id) is not None
+
+
 def test_runs_are_listed_newest_first_without_their_bytes(world: World) -> None:
     for run_id, created_at in (("a", "2026-01-01"), ("c", "2026-01-03"), ("b", "2026-01-02"), ("d", "2026-01-02")):
         world.store.begin_run(world.run(run_id, created_at=created_at), "process")

@@ -8,7 +8,7 @@ from controller.api.canonical import digest_bytes
 from controller.api.documents import Document
 from controller.api.experiment import DatasetRef, Dependencies, GitSource
 from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
-from controller.ports.inputs import EnvironmentBuildError, Inputs, Progress, no_progress
+from controller.ports.inputs import EnvironmentBuildError, Inputs, Progress, SourceUnreadableError, no_progress
 
 PYTHON = InterpreterFacts("3.11", True, "3.11.2", "cpython", "linux-x86_64", "/usr/bin/python3.11", "/usr")
 
@@ -37,6 +37,8 @@ class FakeInputs(Inputs):
     """Secrets that are declared but not for this subject."""
     build_errors: list[EnvironmentBuildError] = field(default_factory=list)
     """Raised by the next builds, first first."""
+    unreadable: str = ""
+    """Why nothing can be exported; empty: it can."""
     calls: list[str] = field(default_factory=list)
     refs: str = ""
     """Set it to say that a ref moved."""
@@ -92,6 +94,8 @@ class FakeInputs(Inputs):
     def export_source(self, document_file: str, source: GitSource, commit: str, destination: Path) -> None:
         """Write `files`."""
         self.calls.append(f"export {commit}:{source.path}")
+        if self.unreadable:
+            raise SourceUnreadableError(self.unreadable)
         self._write(destination)
 
     def export_snapshot(self, sha256: str, destination: Path) -> None:

@@ -154,6 +154,15 @@ class FakeStore(Store):
             memory.runs[run_id] = replace(memory.runs[run_id], state=state, ended_at=ended_at, result=result)
             rows[:] = [replace(row, state=AttemptState.RECORDED) for row in rows]
 
+    def withdraw(self, run_id: str) -> bool:
+        memory = self._open()
+        self._write()
+        run, rows = memory.runs.get(run_id), memory.attempts.get(run_id, [])
+        if run is None or run.state != "active" or [row.state for row in rows] != [AttemptState.INTENDED]:
+            return False
+        del memory.runs[run_id], memory.attempts[run_id]
+        return True
+
     def run(self, run_id: str) -> RunRow | None:
         return self._open().runs.get(run_id)
 

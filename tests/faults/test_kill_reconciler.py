@@ -8,6 +8,7 @@ import importlib
 import os
 import pkgutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,7 @@ OTHERS = {
     "store.backup",
     "store.delete",
     "store.intend_again",
+    "store.withdraw",
     "store.advance.recorded",
     "identity.write_key",
     "identity.publish_key",
@@ -224,6 +226,28 @@ def test_a_backup(world: World, phase: str) -> None:
     assert world.ml("restore", str(target), "--yes").returncode == 0
     assert '"completed": 1' in world.ml("status", "-o", "json").stdout
     assert world.ml("verify", "victim").returncode == 0
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_a_run_whose_code_is_damaged(world: World, phase: str) -> None:
+    before = world.user_part()
+    named = subprocess.run(
+        ["git", "rev-parse", "HEAD:code/run.sh"], cwd=world.repo, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    place = world.repo / ".git/objects" / named[:2] / named[2:]
+    whole = place.read_bytes()
+    place.chmod(0o644)
+    place.write_bytes(b"rubbish")
+    assert world.ml("run", "specs/victim.yaml", point=f"{phase}:store.withdraw").returncode == KILLED
+    again = world.ml("run", "specs/victim.yaml")
+    assert (again.returncode, world.run_folders()) == (8, [])
+    assert "SourceUnreadable" in again.stderr
+    assert "git fsck" in again.stderr
+    place.write_bytes(whole)
+    mended = world.ml("run", "specs/victim.yaml")
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    check_after_recovery(world, before)
 
 
 @pytest.mark.needs("git")

@@ -97,6 +97,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(who, lambda store: store.finish_run(run_id, state, "later", result))
 
     @rule(who=who, run_id=run_ids)
+    def withdraw(self, who: int, run_id: str) -> None:
+        self.both(who, lambda store: store.withdraw(run_id))
+
+    @rule(who=who, run_id=run_ids)
     def request_cancel(self, who: int, run_id: str) -> None:
         self.both(who, lambda store: store.request_cancel(run_id))
 

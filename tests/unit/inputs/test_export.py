@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from controller.inputs.export import ExportError, export_tree
+from controller.ports.inputs import SourceUnreadableError
 from tests.fakes.repo import Repo
 
 pytestmark = pytest.mark.needs("git")
@@ -100,7 +101,7 @@ def test_a_damaged_blob_fails_the_export_and_leaves_nothing(repo: Repo, tmp_path
     place = repo.root / ".git/objects" / oid[:2] / oid[2:]
     place.chmod(0o644)
     place.write_bytes(damage)
-    with pytest.raises(ExportError):
+    with pytest.raises(SourceUnreadableError, match=r"git fsck.*git fetch"):
         _export(repo, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -366,3 +366,15 @@ def test_git_in_the_callers_environment_changes_nothing(
     facts = repo.facts()
     monkeypatch.undo()
     assert facts.commit == repo.git("rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("name", ["HEAD", "HEAD^{tree}", "HEAD:code"])
+def test_a_damaged_object_is_said_to_be_damaged_not_absent(repo: Repo, name: str) -> None:
+    oid = repo.git("rev-parse", name)
+    place = repo.root / ".git/objects" / oid[:2] / oid[2:]
+    place.chmod(0o644)
+    place.write_bytes(b"rubbish")
+    facts = repo.facts()
+    assert facts.unreadable
+    assert facts.error
+    assert not facts.exists

@@ -19,6 +19,20 @@ FIELD = "spec.source.git.commit"
         [(PASS, "commit c0ffee012345 exists, reachable from main")],
     ),
     (
+        "a damaged object",
+        GIT,
+        facts(git=git(exists=False, unreadable=True, error="object 12 is corrupt")),
+        [
+            (
+                WAIT,
+                "SourceUnreadable",
+                "the repository cannot be read: object 12 is corrupt",
+                "spec.source.git",
+                "git fsck names what is damaged; git fetch, or a copy of the object from another clone, brings it back",
+            )
+        ],
+    ),
+    (
         "no repository",
         GIT,
         facts(git=None),

@@ -9,7 +9,7 @@ from controller.api.documents import Document
 from controller.ports.store import FencedError, StoreBusyError
 from controller.reconcile.outcome import Done, Stalled, Waiting
 from controller.reconcile.reconciler import MAX_HOST_BACKOFF
-from tests.builders import dataset, sha
+from tests.builders import dataset, git, sha
 from tests.unit.reconcile.bench import Bench, experiment
 
 INVALID = "apiVersion: fetchml.dev/v1alpha1\nkind: Experiment\nmetadata: {name: a}\nspec: {comand: [x]}\n"
@@ -256,6 +256,51 @@ def test_a_copy_from_the_commit_that_is_not_what_was_verified_does_not_start(ben
     bench.settle()
     assert (bench.run().state, bench.starts()) == ("failed", {})
     assert bench.run().result["reason"] == "DatasetChecksumMismatch"
+
+
+def _from_git(bench: Bench, name: str, **spec: Any) -> None:
+    bench.inputs.git = git(repo=".")
+    bench.put(
+        experiment(
+            name,
+            source={"git": {"repo": ".", "path": "."}},
+            environment={"python": "3.11"},
+            resources={"cpu": "4"},
+            **spec,
+        ),
+        f"{name}.yaml",
+    )
+
+
+def test_a_damaged_object_holds_no_room_and_is_tried_again(bench: Bench) -> None:
+    bench.on_host(cpus=4)
+    bench.inputs.unreadable = "object 12 is corrupt; git fsck"
+    _from_git(bench, "a")
+    for _ in range(2):
+        outcome = bench.once()
+        assert isinstance(outcome, Waiting)
+        assert (outcome.reason, outcome.world, outcome.failed) == ("SourceUnreadable", True, False)
+        assert (bench.phase(), bench.runs()) == ("Waiting", [])
+        assert "git fsck" in bench.condition("Reconciling")["message"]
+        assert list((bench.ports.base / "experiments").iterdir()) == []
+    bench.put(experiment("b", resources={"cpu": "4"}), "b.yaml")
+    bench.settle("b")
+    assert bench.phase("b") == "Running"
+    bench.end(0, name="b")
+    bench.settle("b")
+    bench.inputs.unreadable = ""
+    bench.settle()
+    assert bench.phase() == "Running"
+
+
+def test_an_object_that_is_damaged_before_a_retry_ends_the_run(bench: Bench) -> None:
+    _from_git(bench, "a", scheduling={"retries": {"max": 2, "reasons": ["NodeLost"]}})
+    bench.settle()
+    bench.inputs.unreadable = "object 12 is corrupt"
+    bench.end(None, "NodeLost")
+    bench.settle()
+    assert (bench.run().state, bench.run().result["reason"]) == ("failed", "SourceUnreadable")
+    assert len(bench.starts()) == 1
 
 
 def test_a_document_of_another_kind_is_not_run(bench: Bench) -> None:
