@@ -7,7 +7,6 @@ or describe a file that the archive does not hold.
 
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from controller.api.canonical import hex_of, pretty_json
 from controller.api.manifest import RunManifest
@@ -24,6 +23,7 @@ RECORDS = {
     "run.log": ("Standard output and error of the run", "text/plain"),
 }
 """Path to what it is, and its media type."""
+_UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 RUN, TOOL = "#run", "#fetchml"
 
 
@@ -83,7 +83,7 @@ def _file(path: str, size: int, digest: str | None) -> dict[str, Any]:
 def _inputs(manifest: RunManifest) -> Iterator[dict[str, Any]]:
     for dataset in manifest.datasets:
         yield {
-            "@id": f"#dataset/{quote(dataset.name)}", "@type": "Dataset", "name": dataset.name,
+            "@id": f"#dataset/{_id(dataset.name)}", "@type": "Dataset", "name": dataset.name,
             "identifier": dataset.sha256, "description": dataset.uri,
         }  # fmt: skip
     if manifest.commit_id and manifest.source:
@@ -115,7 +115,8 @@ def _version(manifest: RunManifest) -> str:
 
 
 def _id(path: str) -> str:
-    return quote(path)
+    """A relative URI: what is not unreserved (RFC 3986) is percent-encoded as UTF-8, slashes excepted."""
+    return "".join(chr(byte) if chr(byte) in _UNRESERVED else f"%{byte:02X}" for byte in path.encode())
 
 
 def _at(path: str) -> dict[str, str]:

@@ -73,6 +73,7 @@ OTHERS = {
     "identity.publish_key",
     "identity.revoke_key",
     "export.publish",
+    "scratch.make",
 }
 """Steps that the tests below kill one by one."""
 
@@ -261,6 +262,21 @@ def test_an_export(world: World, phase: str) -> None:
     assert world.ml(*words).returncode == (0 if phase == "before" else 6)
     assert world.ml("export", "victim", "--to", f"{target}.again").returncode == 0
     assert target.read_bytes() == Path(f"{target}.again").read_bytes()
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("point", ["before:scratch.make", "after:scratch.make", "after:process.start"])
+def test_a_reproduction_goes_on_where_it_was(world: World, point: str) -> None:
+    assert world.ml("run", "specs/victim.yaml").returncode == 0
+    original = world.run_folders()[0]
+    assert world.ml("reproduce", "victim", point=point).returncode == KILLED
+    again = world.ml("reproduce", "victim")
+    assert again.returncode == 0, again.stdout + again.stderr
+    rerun = World(world.base / "reproductions" / original.name)
+    assert len(list((rerun.folder / ".fetchml" / "experiments").iterdir())) == 1
+    assert (original / "reproduction" / "comparison.dsse.json").is_file()
+    assert world.ml("verify", "victim").returncode == 0
+    assert not list(world.base.glob("reproductions/.*.tmp"))
 
 
 @pytest.mark.parametrize("step", ["identity.write_key", "identity.publish_key"])

@@ -35,6 +35,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "approve": ("controller.entrypoints.cli.approve", "Approve the plan of a spec as it stands now."),
     "verify": ("controller.entrypoints.cli.verify", "Prove a finished run from its files, offline."),
     "compare": ("controller.entrypoints.cli.compare", "Two runs side by side: provenance first, metrics second."),
+    "reproduce": (
+        "controller.entrypoints.cli.reproduce",
+        "Run a recorded run again, and say field by field if it is the same.",
+    ),
     "export": ("controller.entrypoints.cli.export", "One run as one file that anybody can verify."),
     "sync": ("controller.entrypoints.cli.sync", "Put a folder into an object store as a snapshot."),
     "prune": ("controller.entrypoints.cli.maintain", "Remove old runs and caches (dry run by default)."),
