@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from controller.ports.events import Events
     from controller.ports.inputs import Inputs, Progress
     from controller.ports.inventory import Inventory
+    from controller.ports.objectstore import ObjectStore
     from controller.ports.runtime import Runtime
     from controller.ports.signer import Signer
     from controller.ports.source import Source
@@ -93,15 +94,20 @@ def holder_is_dead(text: str) -> bool:
     return host == os.uname().nodename and pid.isdigit() and not Path("/proc", pid).exists()
 
 
-def open_store(place: Place) -> "SqliteStore":
-    """The store, made if it is not there (with a .gitignore of its own, so that it is never committed)."""
-    from controller.inventory.clock import SystemClock
-    from controller.stores.sqlite import SqliteStore
-
+def prepare(place: Place) -> None:
+    """Make the folder of our records, with a .gitignore of its own, so that it is never committed."""
     place.base.mkdir(parents=True, exist_ok=True)
     ignore = place.base / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
+
+
+def open_store(place: Place) -> "SqliteStore":
+    """The store, made if it is not there."""
+    from controller.inventory.clock import SystemClock
+    from controller.stores.sqlite import SqliteStore
+
+    prepare(place)
     return SqliteStore(place.store, SystemClock())
 
 
@@ -217,6 +223,26 @@ def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "I
         rehash=rehash,
     )
     return LocalInputs(place.root, place.base, FileObjects(place.base / "objects"), values)
+
+
+def open_objects(place: Place) -> "ObjectStore":
+    """The objects of this repository."""
+    from controller.stores.objects import FileObjects
+
+    return FileObjects(place.base / "objects")
+
+
+def open_objects_at(address: str) -> "ObjectStore":
+    """The object store at an address: a folder of this host.
+
+    Raises:
+        ValueError: no such form.
+    """
+    from controller.stores.objects import FileObjects
+
+    if "://" in address:
+        raise ValueError(f"{address!r} is no object store; write a folder")
+    return FileObjects(Path(os.path.abspath(address)))  # noqa: PTH100  # a link may be changed to lead elsewhere
 
 
 def open_inventory(place: Place) -> "Inventory":

@@ -27,6 +27,7 @@ VENDORS = {
     "jsonschema": ("api",),
     "kopf": ("entrypoints",),
     "lightkube": ("runtimes", "sources"),
+    "pathspec": ("inputs",),
     "pydantic": ("api",),
     "pydantic_core": ("api",),
     "pynvml": ("inventory",),

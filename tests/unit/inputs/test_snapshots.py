@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from controller.inputs.snapshots import (
+    Manifest,
     SnapshotError,
     SnapshotFile,
     export_snapshot,
     manifest_of,
-    read_manifest,
     snapshot_facts,
 )
 from controller.stores.objects import FileObjects
@@ -48,7 +48,7 @@ def test_the_executable_bit_changes_the_digest(objects: FileObjects) -> None:
     content = objects.put(b"x")
     plain, executable = (manifest_of([SnapshotFile(b"a", content, bit)]) for bit in (False, True))
     assert plain != executable
-    assert [file.executable for file in read_manifest(executable)] == [True]
+    assert [file.executable for file in Manifest(executable, snapshot=True)] == [True]
 
 
 def _object(tmp_path: Path, digest: str) -> Path:
@@ -87,14 +87,14 @@ def test_a_manifest_that_leads_outside_is_refused(objects: FileObjects, tmp_path
 @pytest.mark.parametrize("data", [b"", b"rubbish", b"\0\0", b"x" * 64 + b"  ./a\0\0", b"\0./a\0"])
 def test_a_manifest_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(SnapshotError):
-        read_manifest(data)
+        Manifest(data, snapshot=True)
 
 
 def test_a_file_named_twice_or_out_of_order_is_refused() -> None:
     line = b"a" * 64 + b"  ./%b\0"
     for names in ((b"a", b"a"), (b"b", b"a")):
         with pytest.raises(SnapshotError):
-            read_manifest(b"".join(line % name for name in names) + b"\0")
+            Manifest(b"".join(line % name for name in names) + b"\0", snapshot=True)
 
 
 def test_an_empty_snapshot(objects: FileObjects, tmp_path: Path) -> None:
