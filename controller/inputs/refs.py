@@ -51,3 +51,13 @@ def _key(place: Path) -> str:
     except OSError:
         return ""
     return f"{status.st_ino}.{status.st_mtime_ns}.{status.st_size}"
+
+
+BELL = "fetchml-look"
+"""File in a bare repository that its post-receive hook touches: look again."""
+
+
+def branch_stamp(repository: Path, branch: str) -> str:
+    """Stat keys of the places that git touches when a branch of this bare repository moves, and of the bell."""
+    places = ("packed-refs", f"refs/heads/{branch}", "reftable/tables.list", BELL)
+    return ";".join(_key(repository / place) for place in places)

@@ -110,7 +110,7 @@ def hostile(entries: tuple[Entry, ...], objects: Objects) -> tuple[str, ...]:
     folders: set[bytes] = set()
     for entry in entries:
         above = _above(entry.path)
-        why = _why_name(entry.path) or _why_kind(entry, objects)
+        why = why_name(entry.path) or _why_kind(entry, objects)
         if not why and (entry.path in leaves or entry.path in folders or not leaves.isdisjoint(above)):
             why = "the name stands for two entries"
         if why:
@@ -125,7 +125,8 @@ def _above(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:i]) for i in range(1, len(parts))]
 
 
-def _why_name(path: bytes) -> str:
+def why_name(path: bytes) -> str:
+    """Why no file may have this path; empty where one may."""
     for part in path.split(b"/"):
         if part in (b"", b".", b".."):
             return f"a component is {shown(part)!r}"

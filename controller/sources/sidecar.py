@@ -35,14 +35,31 @@ def write(folder: int, document: Document, status: Mapping[str, Any], known: Ite
         OSError: it cannot be written; nothing was changed.
     """
     name = file_name(document.file)
-    mine = _header(key_of(document))
     before = _read(folder, name)
-    wanted = {mine, *map(_header, known)}
-    blocks = {head: block for block in _blocks(before) for head in wanted if block.startswith(head)}
-    blocks[mine] = with_status(mine, status)
-    data = _SEPARATOR.join(_MARKER + block for _, block in sorted(blocks.items()))
+    data = merged(before, document, status, {_header(key_of(document)), *map(_header, known)})
     if data != before:
         _replace(folder, name, data)
+
+
+def merged(
+    before: bytes, document: Document, status: Mapping[str, Any], wanted: frozenset[bytes] | set[bytes] | None = None
+) -> bytes:
+    """A status file with this document's status in it; blocks of headers that are not `wanted` go (None: all stay)."""
+    mine = _header(key_of(document))
+    blocks = {_head_of(block): block for block in _blocks(before) if block}
+    kept = {head: block for head, block in blocks.items() if wanted is None or head in wanted}
+    kept[mine] = with_status(mine, status)
+    return _SEPARATOR.join(_MARKER + block for _, block in sorted(kept.items()))
+
+
+def is_ours(data: bytes) -> bool:
+    """Did we write this status file? Nothing (no file) counts as ours."""
+    return not data or data.startswith(_MARKER)
+
+
+def _head_of(block: bytes) -> bytes:
+    """The lines of `_header` that a block begins with."""
+    return b"".join(block.splitlines(keepends=True)[: _header(Key("", "", "")).count(b"\n")])
 
 
 def remove(folder: int, path: str) -> None:
@@ -80,7 +97,7 @@ def _read(folder: int, name: str) -> bytes:
             data = exchange.hold(stack, folder, name).data
         except FileNotFoundError:
             return b""
-    if not data.startswith(_MARKER):
+    if not is_ours(data):
         raise FileExistsError(errno.EEXIST, f"{name} is in the way and was not written by the reconciler", name)
     return data
 

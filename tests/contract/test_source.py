@@ -1,17 +1,20 @@
-"""One suite for every Source: the fake in memory and the folder on disk."""
+"""One suite for every Source: the fake in memory, the folder on disk, and the branch of a git repository."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controller.api.problems import InvalidDocumentError
 from controller.ports.source import Key, Source
 from controller.sources.folder import FolderSource
+from controller.sources.git import Branches, BranchSource
 from tests.fakes.clock import FakeClock
 from tests.fakes.source import FakeSource, spec
+from tests.fakes.upstream import Upstream
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)  # so that no file looks as if it had been written just now
 
@@ -77,8 +80,35 @@ def _folder(root: Path) -> World:
     )
 
 
-@pytest.fixture(params=["fake", "folder"])
+def _git(root: Path) -> World:
+    clock = FakeClock(LATER)
+    upstream = Upstream.make(root / "up.git")
+    upstream.put({"README": b"specs come here\n"})
+    made: list[BranchSource] = []
+
+    def make(**options: Any) -> Source:
+        made.append(BranchSource(upstream.clone(root / f"base{len(made)}", clock), Branches("main"), clock, **options))
+        return made[-1]
+
+    def put(path: str, text: str) -> None:
+        upstream.put({path: text.encode()})
+        made[-1].refresh()  # as the thread does that asks the remote
+
+    def remove(path: str) -> None:
+        upstream.put({path: None})
+        made[-1].refresh()
+
+    def text(path: str) -> str:
+        made[-1].flush()
+        return upstream.read(path).decode()
+
+    return World(make, clock, put, remove, text)
+
+
+@pytest.fixture(params=["fake", "folder", pytest.param("git", marks=pytest.mark.needs("git"))])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
+    if request.param == "git":
+        return _git(tmp_path)
     return _fake() if request.param == "fake" else _folder(tmp_path)
 
 
