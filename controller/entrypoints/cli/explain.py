@@ -13,7 +13,17 @@ import click
 
 from controller.entrypoints.cli.errors import Exit
 from controller.entrypoints.cli.opening import Opened, open_experiment
-from controller.entrypoints.cli.output import ProgressLine, emit, examples, output_option, paint, report, short_digest
+from controller.entrypoints.cli.output import (
+    FORMATS,
+    ProgressLine,
+    emit,
+    examples,
+    output_option,
+    output_option_with,
+    paint,
+    report,
+    short_digest,
+)
 
 if TYPE_CHECKING:
     from controller.plan.diff import FieldChange
@@ -26,15 +36,29 @@ if TYPE_CHECKING:
         "ml explain specs/digits.yaml",
         "ml explain specs/digits.yaml -o wide    every rule and every cap",
         "ml explain specs/digits.yaml -o json | jq .plan",
+        "ml explain specs --against origin/main -o markdown    what a branch would start",
     ),
 )
-@click.argument("path", type=click.Path())
+@click.argument("path", type=click.Path(), required=False)
 @click.option("--name", help="Which experiment of a file with several.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 10 instead of 0 when a launch would happen.")
-@output_option
+@click.option("--against", metavar="REF", help="Everything beneath PATH that differs from where HEAD left REF.")
+@output_option_with("markdown", "junit", "sarif")
 @click.pass_context
-def explain_command(ctx: click.Context, path: str, name: str | None, detailed_exitcode: bool, output: str) -> int:
-    """Show what would run, whether it may and why not, and the trust level it can reach. Starts nothing."""
+def explain_command(
+    ctx: click.Context, path: str | None, name: str | None, detailed_exitcode: bool, against: str | None, output: str
+) -> int:
+    """Show what would run, whether it may and why not, and the trust level it can reach. Starts nothing.
+
+    markdown, junit and sarif need --against.
+    """
+    if against is not None:
+        from controller.entrypoints.cli.against import explain_against
+
+        return explain_against(ctx, path or ".", against, output)
+    if path is None or output not in FORMATS:
+        wanted = "name a spec" if path is None else f"-o {output} needs --against REF"
+        raise click.UsageError(f"{wanted}, such as: ml explain {path or 'specs/digits.yaml'}")
     with ProgressLine() as progress:
         found = explain(open_experiment(ctx, path, name, progress))
     emit(

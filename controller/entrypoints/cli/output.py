@@ -27,15 +27,20 @@ def examples(*lines: str) -> str:
 
 def output_option(function: F) -> F:
     """Add -o/--output and its alias --json to a read command."""
-    function = click.option("--json", "output", flag_value="json", help="The same as -o json.")(function)
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="How to print.",
-    )(function)
+    return output_option_with()(function)
+
+
+def output_option_with(*more: str) -> Callable[[F], F]:
+    """The same, for a command that can print in `more` formats."""
+
+    def add(function: F) -> F:
+        function = click.option("--json", "output", flag_value="json", help="The same as -o json.")(function)
+        kinds = click.Choice((*FORMATS, *more))
+        return click.option("-o", "--output", type=kinds, default="table", show_default=True, help="How to print.")(
+            function
+        )
+
+    return add
 
 
 def is_plain(stream: Any = None) -> bool:
