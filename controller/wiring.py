@@ -111,6 +111,14 @@ def open_store(place: Place) -> "SqliteStore":
     return SqliteStore(place.store, SystemClock())
 
 
+def look_at_store(place: Place) -> "SqliteStore":
+    """The store for looking only: nothing is made, and where there is none it is as if nothing had run."""
+    from controller.inventory.clock import SystemClock
+    from controller.stores.sqlite_look import LookingStore
+
+    return LookingStore(place.store, SystemClock())
+
+
 class FolderHeldError(Exception):
     """A reconciler with another store is at work on this folder; the message says who."""
 
@@ -193,9 +201,17 @@ def build_ports(
 
 
 def open_source(
-    place: Place, folder: Path, *, rows: "Iterable[ExperimentRow]" = (), read_only: bool = False
+    place: Place,
+    folder: Path,
+    *,
+    rows: "Iterable[ExperimentRow]" = (),
+    read_only: bool = False,
+    expected: str = "",
 ) -> "Source":
-    """The specs of a folder; `rows` are what the store knows, so that what is missing now is noticed."""
+    """The specs of a folder; `rows` are what the store knows, so that what is missing now is noticed.
+
+    `expected` is the name of the one spec that a command is about.
+    """
     from controller.inventory.clock import SystemClock
     from controller.sources.folder import FolderSource
 
@@ -203,7 +219,7 @@ def open_source(
     below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
     prefix = "" if below == "." else below + "/"
     known = [row.key for row in rows if row.place.startswith(prefix)]
-    return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix)
+    return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix, expected=expected)
 
 
 def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "Inputs":

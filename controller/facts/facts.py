@@ -185,6 +185,8 @@ class Facts:
     datasets: tuple[DatasetFacts, ...] = ()
     secrets: tuple[SecretFacts, ...] = ()
     policy: PolicyFacts = field(default_factory=PolicyFacts)
+    places: tuple[str, ...] = ()
+    """The files with a spec of this namespace and name, as far as they are known; two are one too many."""
     approved_plans: tuple[str, ...] | None = None
     """Plan digests that `ml approve` recorded for this experiment; None: nothing was ever approved."""
 

@@ -82,6 +82,15 @@ class Source(ABC):
                     found += self.get(key)
         return tuple(found)
 
+    def places(self, key: Key) -> tuple[str, ...]:
+        """The files with a document of this key, for finding a name that stands twice; also where `poll` was never
+        called."""
+        from controller.api.problems import InvalidDocumentError
+
+        with suppress(InvalidDocumentError):
+            return tuple(document.file for document in self.get(key))
+        return ()
+
     @abstractmethod
     def keys(self) -> frozenset[Key]:
         """Every key known after the last poll, those with an invalid file or an unconfirmed deletion included."""

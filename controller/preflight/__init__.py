@@ -23,6 +23,7 @@ from controller.preflight import (
     dependencies,
     environment,
     interpreter,
+    name,
     nodes,
     paths,
     pushed,
@@ -38,6 +39,7 @@ from controller.preflight.model import CeilingLike, Context, Finding, PlanLike, 
 Check = Callable[[Context], Iterable[Finding]]
 
 RULES: tuple[Check, ...] = (
+    name.check,
     commit.check,
     tree.check,
     pushed.check,

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from controller.api.documents import Document
 from controller.api.experiment import Experiment
 from controller.facts.facts import DatasetFacts, Facts, GitFacts, PolicyFacts
+from controller.ports.source import key_of
 from controller.ports.store import ExperimentRow
 from controller.reconcile.context import Ports
 from controller.reconcile.standing import required_level
@@ -41,6 +42,7 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         datasets=_datasets(ports, document, git),
         secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),
         policy=_policy(ports, document),
+        places=tuple(sorted(ports.source.places(key_of(document)))),
         approved_plans=ports.store.approvals(row.uid) if row else None,
     )
 

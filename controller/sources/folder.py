@@ -90,6 +90,7 @@ class FolderSource(Source):
         read_only: another reconciler holds the folder: write no status, clean nothing up.
         always_sidecar: never write into a spec.
         prefix: the folder's path from the repository's root with a final slash, or empty; every file named begins so.
+        expected: the name that `places` will be asked for before any poll.
     """
 
     def __init__(
@@ -101,8 +102,11 @@ class FolderSource(Source):
         read_only: bool = False,
         always_sidecar: bool = False,
         prefix: str = "",
+        expected: str = "",
     ) -> None:
         self.root = root
+        self._expected = expected
+        self._glanced: tuple[frozenset[str], tuple[Document, ...]] | None = None
         self._prefix = prefix
         self._clock = clock
         self._read_only = read_only
@@ -150,7 +154,21 @@ class FolderSource(Source):
         """From the index, or before the first poll from a look at the files that name such a kind."""
         if self._index.records:
             return super().standing(kinds)
-        return tuple(documents_of(self.root, self._prefix, kinds, self._now_ns()))
+        return tuple(document for document in self._glance(kinds) if document.kind in kinds)
+
+    def places(self, key: Key) -> tuple[str, ...]:
+        """From the index, or before the first poll from the look that `standing` takes, for the name `expected`."""
+        if self._index.records:
+            return tuple(self._prefix + path for path in self._index.places(encode(key)))
+        return tuple(document.file for document in self._glance(frozenset()) if key_of(document) == key)
+
+    def _glance(self, kinds: frozenset[str]) -> tuple[Document, ...]:
+        """One look for those who never poll: a later one for fewer kinds costs nothing."""
+        before = self._glanced
+        if before is None or not kinds <= before[0]:
+            found = documents_of(self.root, self._prefix, kinds, self._expected, self._now_ns())
+            self._glanced = before = kinds, tuple(found)
+        return before[1]
 
     def keys(self) -> frozenset[Key]:
         """Every known key, invalid and withheld ones included."""

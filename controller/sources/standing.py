@@ -1,10 +1,11 @@
-"""Documents of a few kinds in a folder that was not indexed.
+"""Documents of a few kinds, and those with one name, in a folder that was not indexed.
 
-Promises: parses only files in which the name of such a kind stands, so that one look at a folder of ten thousand
-specs costs reading it.
+Promises: parses only files in which such a kind or name stands as plain text, so that one look at a folder of ten
+thousand specs costs reading it.
 Does not: remember or report anything; what is invalid or unreadable is left out.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,18 @@ from controller.sources.files import UnsettledFileError, UnusableFileError, read
 from controller.sources.scan import Walk
 
 
-def documents_of(root: Path, prefix: str, kinds: frozenset[str], now_ns: int) -> Iterator[Document]:
-    """Every valid document of these kinds; files are named with `prefix`. Nothing when the folder cannot be listed."""
-    marks = [kind.encode() for kind in kinds]
+def documents_of(root: Path, prefix: str, kinds: frozenset[str], name: str, now_ns: int) -> Iterator[Document]:
+    """Every valid document of these kinds or with this name (if any), and perhaps others.
+
+    Files are named with `prefix`. Nothing when the folder cannot be listed.
+    """
+    named = rf"""\bname["']?\s*:\s*["']?{re.escape(name)}(?![\w.-])"""
+    wanted = re.compile("|".join([*sorted(kinds), *([named] if name else [])]).encode())
     try:
         for path, _ in Walk(root).files():
             data = _read(root, path, now_ns)
-            if any(mark in data for mark in marks):
-                yield from (found for found in load(data, prefix + path).documents if found.kind in kinds)
+            if wanted.search(data):
+                yield from load(data, prefix + path).documents
     except OSError:
         return
 

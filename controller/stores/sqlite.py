@@ -63,8 +63,12 @@ class SqliteStore(Store):
         self._local = threading.local()
         self._connections: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
         self._commits = GroupCommit(self._connection)
-        self._identity = sqlite_open.prepare(self.path, clock, busy_timeout)
-        self.store_id = self._read("SELECT value FROM meta WHERE key = 'store_id'")[0][0]
+        self._identity = self._prepare(clock)
+        named = self._read("SELECT value FROM meta WHERE key = 'store_id'")
+        self.store_id = named[0][0] if named else ""
+
+    def _prepare(self, clock: Clock) -> sqlite_open.Identity | None:
+        return sqlite_open.prepare(self.path, clock, self._busy_timeout)
 
     def observe(self, key: Key, spec_sha256: str, place: str) -> ExperimentRow:
         """See the port. Reads first, so that an unchanged experiment costs no transaction."""

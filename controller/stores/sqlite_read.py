@@ -69,11 +69,27 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     path = path.absolute()
     if not path.exists():
         raise FileNotFoundError(f"there is no store at {path}")
-    with closing(sqlite3.connect(_uri(path), uri=True, timeout=_TIMEOUT)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version != migrations.latest():
-            raise _other_version(path, version)
+    with closing(connect(path)) as connection:
         yield connection
+
+
+def connect(path: Path, factory: type[sqlite3.Connection] = sqlite3.Connection) -> sqlite3.Connection:
+    """A read-only connection; may be closed by another thread.
+
+    Raises:
+        sqlite3.Error: see sqlite_errors.
+        StoreUnusableError: it has another version.
+    """
+    connection = sqlite3.connect(_uri(path), uri=True, timeout=_TIMEOUT, check_same_thread=False, factory=factory)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error:
+        connection.close()
+        raise
+    if version != migrations.latest():
+        connection.close()
+        raise _other_version(path, version)
+    return connection
 
 
 def _uri(path: Path) -> str:

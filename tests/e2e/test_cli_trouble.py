@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_debug_shows_the_traceback_before_or_after_the_command(project: Repo) ->
 
 
 def test_a_locked_store(project: Repo) -> None:
-    project.ml("explain", "specs/first.yaml")
+    project.ml("approve", "specs/first.yaml")
     with sqlite3.connect(project.root / ".fetchml" / "state.db", isolation_level=None) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         result = project.ml("approve", "specs/first.yaml", code=1)
@@ -42,7 +43,7 @@ def test_a_locked_store(project: Repo) -> None:
 
 
 def test_a_store_of_a_newer_version(project: Repo) -> None:
-    project.ml("explain", "specs/first.yaml")
+    project.ml("approve", "specs/first.yaml")
     with sqlite3.connect(project.root / ".fetchml" / "state.db") as connection:
         connection.execute("PRAGMA user_version = 999")
     for words in (("status",), ("run", "specs/first.yaml")):
@@ -87,6 +88,51 @@ def test_a_folder_named_like_a_spec(project: Repo) -> None:
     assert "is a folder" in project.ml("explain", "specs/x.yaml", code=2).err
     project.ml("validate", "specs")
     project.ml("reconcile", "specs", "--once")
+
+
+@pytest.fixture
+def read_only(project: Repo) -> Iterator[Callable[[], None]]:
+    """Call it, and nobody can write to the repository any more, root included."""
+    mounted: list[Path] = []
+
+    def bind() -> None:
+        subprocess.run(["mount", "--bind", "-o", "ro", project.root, project.root], check=False, capture_output=True)
+        if os.access(project.root, os.W_OK):
+            pytest.skip("needs a read-only bind mount")
+        mounted.append(project.root)
+
+    yield bind
+    for place in mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("ran", [False, True], ids=["new", "ran"])
+def test_looking_at_a_read_only_repository(project: Repo, read_only: Callable[[], None], *, ran: bool) -> None:
+    project.write("specs/hello.yaml", spec("hello"))
+    if ran:
+        project.ml("run", "specs/hello.yaml")
+    read_only()
+    shown = project.ml("explain", "specs/hello.yaml").out
+    assert ("this plan ran already" in shown) == ran
+    assert project.ml("diff", "specs/hello.yaml", "-o", "json", code=0 if ran else 1).json["changes"] == []
+    project.ml("validate", "specs")
+
+
+def test_looking_makes_nothing_even_where_nothing_can_be_made(project: Repo) -> None:
+    project.ml("explain", "specs/first.yaml")
+    assert not (project.root / ".fetchml" / "state.db").exists()
+    blocked = project.write("blocked", "a file where a folder must be")
+    words = ("--base-path", str(blocked / "base"))
+    assert "Preflight" in project.ml(*words, "explain", "specs/first.yaml").out
+    project.ml(*words, "diff", "specs/first.yaml", code=1)
+
+
+def test_a_name_that_stands_twice_is_explained(project: Repo) -> None:
+    project.write("specs/one.yaml", spec("same"))
+    project.write("specs/two.yaml", spec("same"))
+    shown = project.ml("explain", "specs/one.yaml", code=4).out
+    assert "NameClash: default/same stands in 2 files: specs/one.yaml, specs/two.yaml" in shown
+    assert "specs/one.yaml:4:" in shown
 
 
 def test_status_that_cannot_be_written_back_is_said(project: Repo) -> None:

@@ -25,7 +25,7 @@ from controller.entrypoints.cli.output import ProgressLine, examples
 def approve_command(ctx: click.Context, path: str, name: str | None, plan: str | None) -> int:
     """Approve the plan that `ml explain` shows now; a changed plan needs a new approval."""
     with ProgressLine() as progress:
-        opened = open_experiment(ctx, path, name, progress)
+        opened = open_experiment(ctx, path, name, progress, writes=True)
         found = explain(opened)
     evaluation = found.evaluation
     if plan and plan != evaluation.plan.sha256:

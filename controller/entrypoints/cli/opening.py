@@ -124,15 +124,26 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def open_experiment(
-    ctx: click.Context, path: str, name: str | None, progress: "Progress", *, launches: bool = False
+    ctx: click.Context,
+    path: str,
+    name: str | None,
+    progress: "Progress",
+    *,
+    writes: bool = False,
+    launches: bool = False,
 ) -> Opened:
-    """Load a spec and wire everything around it; with `launches` the signing key is opened, and so checked, now."""
-    from controller.wiring import build_ports, open_signer, open_source, open_store, unopened_signer
+    """Load a spec and wire everything around it.
+
+    Without `writes` the store is only looked at, and need not be there or writable. With `launches` the signing key is
+    opened, and so checked, now.
+    """
+    from controller.wiring import build_ports, look_at_store, open_signer, open_source, open_store, unopened_signer
 
     settings = settings_of(ctx)
     place = place_of(Path(path), settings)
     document = load_experiment(Path(path), place.root, name)
     signer = open_signer(place, settings) if launches else unopened_signer(place, settings)
-    source = open_source(place, Path(path).parent)
-    ports = build_ports(place, settings, source, store=open_store(place), signer=signer, progress=progress)
+    source = open_source(place, Path(path).parent, expected=document.name)
+    store = open_store(place) if writes or launches else look_at_store(place)
+    ports = build_ports(place, settings, source, store=store, signer=signer, progress=progress)
     return Opened(place, settings, document, ports)

@@ -7,6 +7,7 @@ import pytest
 
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
+from controller.sources import standing
 from controller.sources.folder import FolderSource
 from controller.sources.writers import FolderLease
 from tests.fakes.source import spec
@@ -60,3 +61,41 @@ def test_who_holds_a_folder(tmp_path: Path) -> None:
     with lease:
         assert FolderLease.holder(tmp_path).startswith(f"pid {os.getpid()} (")
     assert FolderLease.holder(tmp_path) == ""
+
+
+@pytest.mark.parametrize("polled", [False, True])
+def test_the_files_of_one_name(tmp_path: Path, polled: bool) -> None:
+    head = "apiVersion: fetchml.dev/v1alpha1\nkind: Experiment\n"
+    texts = {
+        "one": f"{head}metadata:\n  name: same\nspec: {{command: [true-]}}\n",
+        "sub/two": f'{head}metadata: {{"name": "same"}}\nspec: {{command: [x]}}\n',
+        "longer": f"{head}metadata: {{name: same-2}}\nspec: {{command: [x]}}\n",
+        "elsewhere": f"{head}metadata: {{name: same, namespace: lab}}\nspec: {{command: [x]}}\n",
+        "broken": f"{head}metadata: {{name: same}}\nspec: {{comand: [x]}}\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    source = FolderSource(tmp_path, SystemClock(), prefix="specs/", expected="same")
+    if polled:
+        source.poll(None)
+    assert sorted(source.places(Key("Experiment", "default", "same"))) == ["specs/one.yaml", "specs/sub/two.yaml"]
+    assert source.places(Key("Experiment", "lab", "same")) == ("specs/elsewhere.yaml",)
+    assert source.standing(KINDS) == ()
+
+
+def test_the_look_for_one_name_reads_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.yaml").write_text("name: other\n")
+    read: list[str] = []
+    real = standing._read
+
+    def count(root: Path, path: str, now_ns: int) -> bytes:
+        read.append(path)
+        return real(root, path, now_ns)
+
+    monkeypatch.setattr(standing, "_read", count)
+    source = FolderSource(tmp_path, SystemClock(), expected="same")
+    source.standing(KINDS)
+    assert source.places(Key("Experiment", "default", "same")) == ()
+    assert sorted(read) == [f"{number}.yaml" for number in range(5)]
