@@ -112,6 +112,8 @@ class ExperimentStatus(Model):
     conditions: tuple[Condition, ...] = Field(default=(), strict=False)
     spec_sha256: str | None = Field(default=None, alias="specSha256")
     plan_sha256: str | None = Field(default=None, alias="planSha256")
+    rerun: str | None = None
+    """Value of the rerun annotation that this status is about; absent without one."""
     repro_policy: str | None = None
     trust_level: str | None = None
     trust_caps: tuple[Cap, ...] = Field(default=(), strict=False)

@@ -64,7 +64,7 @@ class Desired:
     admissible: bool = True
     """Preflight passed: a plan that may not start replaces nothing."""
     finished_elsewhere: str = ""
-    """Terminal phase of a status block in the file with matching name and specSha256, else empty."""
+    """Terminal phase of a status block in the file with matching name, specSha256 and rerun token, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _start(desired: Desired, runs: Sequence[RunView]) -> Action:
         return Action(Kind.REFUSE, run, "SpecChangeRefused", _refused(f"run {kept.run_id} of another plan succeeded"))
     if desired.finished_elsewhere and not runs:
         said = f"the file says {desired.finished_elsewhere}, which this store cannot confirm"
-        message = f"{said}; remove the status block to run it here"
+        message = f"{said}; a new fetchml.dev/rerun annotation runs it here"
         return Action(Kind.NOTHING, "", "FinishedElsewhere", message)
     if desired.suspend:
         return Action(Kind.HOLD, run, "Suspended", "spec.suspend is true: nothing is started")

@@ -73,7 +73,7 @@ def desired_of(evaluation: Evaluation, uid: str, spec_sha256: str) -> Desired:
         retries_max=scheduling.retries.max,
         retry_reasons=tuple(scheduling.retries.reasons),
         admissible=evaluation.preflight.verdict is Verdict.PASS,
-        finished_elsewhere=_finished_elsewhere(experiment, spec_sha256),
+        finished_elsewhere=finished_elsewhere(experiment, spec_sha256),
     )
 
 
@@ -89,10 +89,11 @@ def desired_of_run(run: RunRow) -> Desired:
     )
 
 
-def _finished_elsewhere(experiment: Experiment, spec_sha256: str) -> str:
+def finished_elsewhere(experiment: Experiment, spec_sha256: str) -> str:
+    """The terminal phase that a status in the file claims for this very spec and rerun token, else empty."""
     status = experiment.status or {}
-    phase = status.get("phase", "")
-    return phase if phase in set(TERMINAL_PHASES) and status.get("specSha256") == spec_sha256 else ""
+    phase, said = status.get("phase", ""), (status.get("specSha256"), status.get("rerun", ""))
+    return phase if phase in set(TERMINAL_PHASES) and said == (spec_sha256, rerun_token(experiment)) else ""
 
 
 def view(run: RunRow, attempts: tuple[AttemptRow, ...]) -> RunView:

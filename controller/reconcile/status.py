@@ -12,6 +12,7 @@ from controller.api.status import Cap, Condition, ExperimentStatus, Phase, Prove
 from controller.ports.store import AttemptRow, AttemptState, RunRow
 from controller.preflight import Preflight
 from controller.reconcile.context import Work
+from controller.reconcile.evaluate import rerun_token
 from controller.reconcile.launch import resolved
 from controller.reconcile.observe import experiment_of
 from controller.reconcile.outcome import Outcome, Stalled, Waiting
@@ -31,12 +32,19 @@ def status_of(work: Work, now: str) -> ExperimentStatus:
         conditions=tuple(_condition(entry, previous, generation, now) for entry in raw),
         spec_sha256=work.row.spec_sha256 if work.row else None,
         plan_sha256=work.run.plan_sha256 if work.run else (work.plan.sha256 if work.plan else None),
+        rerun=_rerun(work) or None,
         repro_policy=experiment_of(work.document).spec.reproducibility.policy if work.document else None,
         **_trust(work),
         resolved=_resolved(work),
         run=_run(work),
         **_results(work),
     )
+
+
+def _rerun(work: Work) -> str:
+    if work.run:
+        return work.run.rerun
+    return rerun_token(experiment_of(work.document)) if work.document else ""
 
 
 def phase_of(work: Work) -> Phase:
@@ -56,7 +64,7 @@ def phase_of(work: Work) -> Phase:
     return Phase.WAITING if isinstance(work.outcome, Waiting) else Phase.PENDING
 
 
-_Entry = tuple[str, Literal["True", "False"], str, str]
+_Entry = tuple[str, Literal["True", "False", "Unknown"], str, str]
 """type, status, reason, message"""
 
 
@@ -94,9 +102,9 @@ def _ready(work: Work) -> _Entry:
     if work.elsewhere:
         return (
             api.READY,
-            "True",
+            "Unknown",
             "FinishedElsewhere",
-            "a finished status stands in the spec; set fetchml.dev/rerun to run it here",
+            "unverified: a status in the file; this store never ran it; a new fetchml.dev/rerun annotation runs it here",
         )
     reason, message = _why(work.outcome)
     return (api.READY, "False", reason or "Progressing", message)

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,21 @@ def test_nothing_of_a_hostile_repository_s_configuration_runs(project: Repo, tmp
     plain.write_text(innocent + f'[core]\n fsmonitor = "touch {canaries}/real; false"\n')
     project.git("status")
     assert [path.name for path in canaries.iterdir()] == ["real"]
+
+
+def test_a_forged_status_is_no_run(project: Repo) -> None:
+    """The very status of a run that succeeded, in a repository whose store never saw it."""
+    path = project.write("specs/hello.yaml", spec("hello"))
+    project.ml("run", "specs/hello.yaml")
+    forged = path.read_text()
+    shutil.rmtree(project.root / ".fetchml")
+    done = project.ml("run", "specs/hello.yaml", code=4)
+    assert "finished elsewhere, unverified: nothing was run" in done.err
+    assert 'fetchml.dev/rerun: "' in done.err
+    assert "finished elsewhere and unverified" in project.ml("explain", "specs/hello.yaml").out
+    assert "FinishedElsewhere" in project.ml("status").out
+    assert "unverified" in project.ml("wait", "hello", code=4).err
+    annotated = forged.replace("  name: hello\n", '  name: hello\n  annotations: {fetchml.dev/rerun: "1"}\n')
+    path.write_text(annotated)
+    project.ml("run", "specs/hello.yaml")
+    assert len(list((project.root / ".fetchml" / "experiments").iterdir())) == 1

@@ -19,7 +19,7 @@ class Exit(IntEnum):
     INVALID = 3
     """invalid spec"""
     REFUSED = 4
-    """refused by preflight or policy"""
+    """refused by preflight or policy (for `run` and `wait` also: finished elsewhere, unverified; nothing ran here)"""
     NOT_FOUND = 5
     """not found"""
     NOT_ALLOWED = 6

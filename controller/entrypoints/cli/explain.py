@@ -104,6 +104,8 @@ class Explained:
     """Newest run of this experiment."""
     done: str | None
     """The run of this very plan, if there is one."""
+    elsewhere: str = ""
+    """Terminal phase that the file claims although nothing of it ran here."""
 
     @property
     def code(self) -> Exit:
@@ -113,7 +115,7 @@ class Explained:
     @property
     def launches(self) -> bool:
         """Would a reconcile launch it, once it passes?"""
-        return self.done is None and not self.evaluation.experiment.spec.suspend
+        return self.done is None and not self.elsewhere and not self.evaluation.experiment.spec.suspend
 
 
 def explain(opened: Opened) -> Explained:
@@ -122,7 +124,7 @@ def explain(opened: Opened) -> Explained:
     from controller.placement import request_of
     from controller.plan.explain import Judged, explanation
     from controller.plan.identity import run_id
-    from controller.reconcile.evaluate import evaluate_document, rerun_token, world_now
+    from controller.reconcile.evaluate import evaluate_document, finished_elsewhere, rerun_token, world_now
 
     ports, document = opened.ports, opened.document
     row = ports.store.experiment(opened.key)
@@ -135,7 +137,8 @@ def explain(opened: Opened) -> Explained:
     changes = _changes_since(opened, newest[0].run_id, evaluation) if newest else ()
     value = explanation(document, experiment, evaluation.plan, judged, changes)
     known = row is not None and ports.store.run(wanted) is not None
-    return Explained(value, evaluation, newest[0].run_id if newest else None, wanted if known else None)
+    elsewhere = "" if newest else finished_elsewhere(experiment, document.spec_sha256)
+    return Explained(value, evaluation, newest[0].run_id if newest else None, wanted if known else None, elsewhere)
 
 
 def _changes_since(opened: Opened, run_id: str, evaluation: "Evaluation") -> "tuple[FieldChange, ...]":
@@ -161,6 +164,9 @@ def _text(found: Explained, path: str, *, wide: bool) -> str:
 
 
 def _next(found: Explained, path: str) -> str:
+    if found.elsewhere:
+        claim = f"nothing: the file says {found.elsewhere}, finished elsewhere and unverified"
+        return f"{claim}; a new fetchml.dev/rerun annotation runs it here"
     if found.done:
         return f"nothing: this plan ran already, as {found.done} (ml info {found.done})"
     if found.code is Exit.REFUSED:

@@ -20,6 +20,12 @@ MAX_ERRORS = 3
 _RESTING = ("Blocked", "Waiting", "Queued", "Pending")
 
 
+def is_elsewhere(status: Mapping[str, Any]) -> bool:
+    """Does it only repeat what the file says of a run that this store never made?"""
+    ready: Mapping[str, str] = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+    return ready.get("reason") == "FinishedElsewhere"
+
+
 class Fate:
     """When following a spec ends, and with which exit code."""
 
@@ -38,6 +44,8 @@ class Fate:
             return Exit.ERROR
         if failed:
             return None
+        if is_elsewhere(status):
+            return Exit.REFUSED
         if phase in ("Succeeded", "Failed", "Cancelled"):
             return Exit.OK if phase == "Succeeded" else Exit.RUN_FAILED
         if phase == "Blocked":
@@ -67,6 +75,11 @@ class Reporter:
         """The run that is followed; empty before one was launched."""
         return str(self._status.get("run", {}).get("id", ""))
 
+    @property
+    def elsewhere(self) -> bool:
+        """Is all that is known of a run what the file says?"""
+        return is_elsewhere(self._status)
+
     def gone(self) -> Exit:
         """The spec was removed, which cancels its run; what that means for the exit code."""
         self._progress.clear()
@@ -88,8 +101,11 @@ class Reporter:
         if self._status.get("phase") in ("Succeeded", "Failed", "Cancelled"):
             for line in summary(self._place, self._status):
                 click.echo(line, err=True)
-        if self.run_id in self._finished:
-            click.echo("this plan ran before; to run it again, give the spec a new annotation:", err=True)
+        if self.elsewhere:
+            click.echo("finished elsewhere, unverified: nothing was run, and nothing shows that it ever ran", err=True)
+        if self.elsewhere or self.run_id in self._finished:
+            why = "to run it here" if self.elsewhere else "this plan ran before; to run it again"
+            click.echo(f"{why}, give the spec a new annotation:", err=True)
             click.echo('  metadata: {annotations: {fetchml.dev/rerun: "1"}}', err=True)
         return self.fate
 

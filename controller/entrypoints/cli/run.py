@@ -74,7 +74,7 @@ def _finished(opened: Opened) -> frozenset[str]:
 def _end(reporter: "Reporter", patience: "Patience", path: str) -> int:
     if reporter.fate is not None:
         fate = reporter.finish()
-        if fate in (Exit.REFUSED, Exit.MUST_WAIT):
+        if fate in (Exit.REFUSED, Exit.MUST_WAIT) and not reporter.elsewhere:
             click.echo(f"what to do, with the line: ml explain {path}", err=True)
         return fate
     goes_on = "the run goes on; follow it again" if reporter.run_id else "nothing was started; try again"

@@ -70,7 +70,8 @@ def watch_command(ctx: click.Context, name: str | None, namespace: str | None, o
 @click.option("--timeout", default="0s", help="Exit 124 after this long, such as 5m; 0s waits for ever.")
 @click.pass_context
 def wait_command(ctx: click.Context, name: str, phase: str, namespace: str, timeout: str) -> int:
-    """Wait until an experiment reaches a phase (or is past it). Exit 7 when the run failed instead, 124 on timeout."""
+    """Wait until an experiment reaches a phase (or is past it). Exit 7 when the run failed instead, 4 when it
+    finished elsewhere (unverified), 124 on timeout."""
     from controller.entrypoints.cli.durations import seconds_of
 
     place = existing_store(ctx)
@@ -89,7 +90,8 @@ def wait_command(ctx: click.Context, name: str, phase: str, namespace: str, time
             if fate is Exit.OK:
                 click.echo(f"{namespace}/{name} {item['phase']}")
                 return fate
-            raise CommandError(f"{namespace}/{name} ended as {item['phase']}, not {phase}: {item['message']}", fate)
+            what = "says" if fate is Exit.REFUSED else "ended as"
+            raise CommandError(f"{namespace}/{name} {what} {item['phase']}, not {phase}: {item['message']}", fate)
         if item["phase"] != said:
             said = item["phase"]
             click.echo(f"{namespace}/{name} {said} {item['reason']}", err=True)
@@ -101,6 +103,8 @@ def wait_command(ctx: click.Context, name: str, phase: str, namespace: str, time
 def _waited(item: Mapping[str, Any], wanted: str) -> Exit | None:
     """The exit code when waiting ends; None while the phase may still come."""
     now = item["phase"]
+    if item["reason"] == "FinishedElsewhere":
+        return Exit.REFUSED  # the phase is what the file says of a run that nobody here has seen
     if now == wanted:
         return Exit.OK
     if now not in _TERMINAL:

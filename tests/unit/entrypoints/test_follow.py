@@ -33,6 +33,14 @@ def test_the_fate(phase: str, reason: str, code: Exit | None) -> None:
     assert Fate(patient=False).of({"phase": phase}, reason) is code
 
 
+def test_what_only_the_file_says_is_no_success() -> None:
+    ready = {"type": "Ready", "status": "Unknown", "reason": "FinishedElsewhere"}
+    for phase in ("Succeeded", "Failed"):
+        assert Fate(patient=True).of({"phase": phase, "conditions": [ready]}, "") is Exit.REFUSED
+        item = {"phase": phase, "reason": "FinishedElsewhere"}
+        assert status._waited(item, "Succeeded") is status._waited(item, "Running") is Exit.REFUSED
+
+
 def test_patience_waits_where_the_verdict_is_wait() -> None:
     assert Fate(patient=True).of({"phase": "Waiting"}, "NotPushed") is None
     assert Fate(patient=True).of({"phase": "Blocked"}, "DirtyTree") is Exit.REFUSED

@@ -258,7 +258,7 @@ CASES = {
             Kind.NOTHING,
             "",
             "FinishedElsewhere",
-            "the file says Succeeded, which this store cannot confirm; remove the status block to run it here",
+            "the file says Succeeded, which this store cannot confirm; a new fetchml.dev/rerun annotation runs it here",
         ),
     ),
     "a status block is no evidence against the store": (

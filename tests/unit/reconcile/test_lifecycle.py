@@ -211,10 +211,29 @@ def test_what_finished_elsewhere_is_believed_to_be_over_and_nothing_more(bench: 
     assert bench.settle() == Done()
     assert bench.starts() == {}
     assert bench.condition("ProvenanceRecorded")["reason"] == "FinishedElsewhere"
+    assert bench.condition("Ready")["status"] == "Unknown", "nobody has seen it run"
     assert bench.status()["trustCaps"][0]["level"] == "L0"
+    rerun = experiment(metadata={"annotations": {"fetchml.dev/rerun": "here"}}).encode()
+    bench.put(with_status(rerun, bench.status()).decode())
+    bench.settle()
+    assert len(bench.starts()) == 1, "the way out that the message names"
+
+
+def test_a_rerun_that_finished_elsewhere_stays_so_once_its_status_is_written_here(bench: Bench) -> None:
+    spec = experiment(metadata={"annotations": {"fetchml.dev/rerun": "2"}}).encode()
+    digest = load(spec, "a.yaml").documents[0].spec_sha256
+    bench.put(with_status(spec, {"phase": "Failed", "specSha256": digest, "rerun": "2"}).decode())
+    for _ in range(2):
+        assert bench.settle() == Done()
+        bench.put(with_status(spec, bench.status()).decode())
+    assert (bench.phase(), bench.starts()) == ("Failed", {})
+
+
+def test_a_status_of_another_spec_says_nothing(bench: Bench) -> None:
+    spec = experiment().encode()
     bench.put(with_status(spec, {"phase": "Succeeded", "specSha256": sha("0")}).decode())
     bench.settle()
-    assert len(bench.starts()) == 1, "a status of another spec says nothing"
+    assert len(bench.starts()) == 1
 
 
 def test_what_the_runtime_refuses_fails_with_its_reason(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
