@@ -82,6 +82,10 @@ class AttemptSpec:
     """Environment name to value. Never written to disk and never on a command line."""
     mount_names: Mapping[str, str] = field(default_factory=dict)
     """Dataset name to mount target, for $(data.name)."""
+    image: str = ""
+    """name@sha256:<64 hex>; empty for the process runtime."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs of the GPUs that were given to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from controller.ports.runtime import AttemptSpec, Limits, Observed, Runtime, Run
 from tests.fakes.clock import FakeClock
 from tests.fakes.runtime import FakeRuntime
 from tests.unit.runtimes.bench import Bench, log_of
+from tests.unit.runtimes.container.bench import ContainerBench, eventually
+from tests.unit.runtimes.container.bench import log_of as container_log
 
 ENDED = (RuntimeState.EXITED, RuntimeState.LOST)
 
@@ -19,6 +21,8 @@ class Subject:
     """A runtime under test, and what its attempts do."""
 
     runtime: Runtime
+    lost = "SupervisorLost"
+    """Reason of an attempt whose watcher was killed."""
 
     def attempt(self, exit_code: int | None, number: int = 1) -> AttemptSpec:
         """One that ends with this code at once, or (None) runs until it is stopped."""
@@ -103,6 +107,33 @@ class RealSubject(Subject):
         self.bench.kill_supervisor(attempt)
 
 
+class ContainerSubject(Subject):
+    lost = "RuntimeLost"
+
+    def __init__(self, bench: ContainerBench) -> None:
+        self.bench = bench
+        self.runtime = bench.runtime
+
+    def attempt(self, exit_code: int | None, number: int = 1) -> AttemptSpec:
+        end = "exec sleep 300" if exit_code is None else f"exit {exit_code}"
+        return self.bench.shell(f"echo began; echo ready; {end}", number=number)
+
+    def restart(self) -> None:
+        self.runtime = self.bench.restart()
+
+    def starts(self, attempt: AttemptSpec) -> int:
+        return container_log(attempt).count("began")
+
+    def kill_supervisor(self, attempt: AttemptSpec) -> None:
+        self.bench.started(attempt)
+        self.bench.engine.kill(attempt.name)
+        eventually(lambda: not self.bench.engine.running(attempt.name))
+
+
+ENGINES = [
+    pytest.param("docker", marks=pytest.mark.needs("docker")),
+    pytest.param("podman", marks=pytest.mark.needs("podman")),
+]
 REAL = [
     pytest.param("bwrap", marks=pytest.mark.needs("bwrap")),
     pytest.param("unshare", marks=pytest.mark.needs("userns")),
@@ -110,10 +141,15 @@ REAL = [
 ]
 
 
-@pytest.fixture(params=["fake", *REAL])
+@pytest.fixture(params=["fake", *REAL, *ENGINES])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     if request.param == "fake":
         yield FakeSubject(tmp_path)
+        return
+    if request.param in ("docker", "podman"):
+        containers = ContainerBench(tmp_path, request.param)
+        yield ContainerSubject(containers)
+        containers.close()
         return
     bench = Bench(tmp_path, request.param)
     yield RealSubject(bench)
@@ -128,7 +164,7 @@ def test_create_makes_it_known_and_starts_nothing(subject: Subject) -> None:
     attempt = subject.attempt(0)
     subject.runtime.create(attempt)
     seen = subject.runtime.inspect(attempt.name, attempt.run_dir)
-    assert (seen.state, seen.run_id, seen.number) == (RuntimeState.CREATED, "run-aaaaaaaa", 1)
+    assert (seen.state, seen.run_id, seen.number) == (RuntimeState.CREATED, attempt.run_id, 1)
     assert subject.starts(attempt) == 0
     assert subject.runtime.list(attempt.store_id) == ()
 
@@ -215,7 +251,7 @@ def test_when_the_supervisor_is_killed_the_attempt_is_lost(subject: Subject) -> 
     subject.runtime.start(attempt)
     subject.kill_supervisor(attempt)
     seen = subject.runtime.inspect(attempt.name, attempt.run_dir)
-    assert (seen.state, seen.reason) == (RuntimeState.LOST, "SupervisorLost")
+    assert (seen.state, seen.reason) == (RuntimeState.LOST, subject.lost)
     subject.runtime.remove(attempt.name, attempt.run_dir)
     assert subject.runtime.list(attempt.store_id) == ()
 

@@ -13,7 +13,8 @@ from controller.identity.run_folder import run_folder
 from controller.ports import folders
 from controller.ports.runtime import Observed
 from controller.reconcile.collect import count_files
-from controller.runtimes.process import measure, seccomp
+from controller.runtimes import measure
+from controller.runtimes.process import seccomp
 from tests.e2e.cli import Repo, spec
 from tests.unit.runtimes.bench import LIMITS, OPEN_BOOT, Bench, log_of
 
@@ -206,7 +207,7 @@ def test_the_guard_of_the_measure_is_what_ends_the_run(bench: Bench, monkeypatch
 
     blind = OPEN_BOOT.replace(
         "namespaces.confine = lambda seccomp: None",
-        "from controller.runtimes.process import measure; measure.unlinked_bytes = lambda members: {}",
+        "from controller.runtimes import measure; measure.unlinked_bytes = lambda members: {}",
     )
     monkeypatch.setattr(runtime, "BOOT", blind)
     assert attack(bench, DISK["unlinked"] + WAIT.replace("4", "2"), limits=TIGHT)[0]

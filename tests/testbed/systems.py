@@ -15,6 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.testbed import s3
+from tests.testbed.engines import answers
+
 
 @dataclass(frozen=True)
 class System:
@@ -91,6 +94,13 @@ SYSTEMS = {
         "run as root, with setpriv (util-linux)",
     ),
     "index": System(_index, "a package index that pip reaches (pip config)"),
+    "docker": System(
+        lambda: answers("docker"), "tests/testbed/containers up (as root; it says which packages it needs)"
+    ),
+    "podman": System(
+        lambda: answers("podman"), "tests/testbed/containers up (as root; it says which packages it needs)"
+    ),
+    "minio": System(s3.answers, "tests/testbed/services up (it needs Go 1.24 or newer, once)"),
     "linux": System(lambda: sys.platform == "linux", "run on Linux"),
 }
 

@@ -12,7 +12,8 @@ import select
 import sys
 import time
 
-from controller.runtimes.process import bubblewrap, launch, measure, namespaces, observed, procfs, records, signals
+from controller.runtimes import measure
+from controller.runtimes.process import bubblewrap, launch, namespaces, observed, procfs, records, signals
 from controller.runtimes.process.capture import Log
 
 MARK = "fetchml-supervisor"

@@ -1,0 +1,1 @@
+"""Attempts in containers of Docker Engine or Podman, through one implementation over the docker SDK."""
