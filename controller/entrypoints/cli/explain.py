@@ -57,7 +57,7 @@ def explain_command(
 
         return explain_against(ctx, path or ".", against, output)
     if path is None or output not in FORMATS:
-        wanted = "name a spec" if path is None else f"-o {output} needs --against REF"
+        wanted = "Missing argument 'PATH': name a spec" if path is None else f"-o {output} needs --against REF"
         raise click.UsageError(f"{wanted}, such as: ml explain {path or 'specs/digits.yaml'}")
     with ProgressLine() as progress:
         found = explain(open_experiment(ctx, path, name, progress))

@@ -99,11 +99,11 @@ def _signed(manifest: "RunManifest") -> dict[str, str]:
 
 
 def _keys(records: Records) -> Files:
-    """The public keys that the envelopes name, and the list of revoked ones."""
+    """The public keys that the envelopes name, whose they are, and the list of revoked ones."""
     envelopes = [name for name in records.files if name.endswith(_ENVELOPE) and _is_evidence(name)]
     ids = {key_id for name in envelopes for key_id in _signers(records.read(name))}
     found: Files = {}
-    for name in sorted([*(f"{key_id}.pub.pem" for key_id in ids), "revoked"]):
+    for name in sorted([*(f"{key_id}.pub.pem" for key_id in ids), "revoked", "root"]):
         path = records.place.trust / name
         if path.is_file():
             found[f"trust/{name}"] = path.read_bytes()

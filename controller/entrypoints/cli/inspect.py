@@ -5,6 +5,7 @@ of a log on a terminal, or stop anything itself: `cancel` asks the reconciler.
 """
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import click
 from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.opening import existing_store, reconciler_alive
-from controller.entrypoints.cli.output import emit, examples, output_option, paint, report
+from controller.entrypoints.cli.output import emit, examples, output_option, report
 from controller.entrypoints.cli.tail import LogTail
 from controller.wiring import Place
 
@@ -104,36 +105,89 @@ def cancel_command(ctx: click.Context, what: str) -> int:
 
 
 @click.command(
-    "info", epilog=examples("ml info digits", "ml info digits-softmax-abcd2345 -o json", "ml info specs/x.yaml")
+    "info",
+    epilog=examples(
+        "ml info digits", "ml info digits-softmax-abcd2345 -o json", "ml info specs/x.yaml", "ml info run.tar"
+    ),
 )
 @click.argument("what", shell_complete=complete_names)
 @output_option
 @click.pass_context
 def info_command(ctx: click.Context, what: str, output: str) -> int:
-    """Everything recorded about a run (by id, experiment or spec file): manifest, trust, events, files."""
-    from controller.reconcile.files import run_files
+    """Everything recorded about a run: by id, experiment, spec file, run folder or exported archive.
+
+    What it says of a folder or archive is as recorded there; `ml verify` proves it.
+    """
+    elsewhere = _is_records(Path(what))
+    value = _recorded(ctx, what) if elsewhere else _known(ctx, what)
+    target = shlex.quote(what) if elsewhere else value["run"]
+    emit(value, output, table=lambda wide: _text(value, target, wide=wide), names=lambda: [value["run"]])
+    return Exit.OK
+
+
+def _is_records(path: Path) -> bool:
+    """An exported archive, or a run folder."""
+    if path.is_dir():
+        return (path / "run_manifest.json").is_file()
+    return path.is_file() and path.suffix not in (".yaml", ".yml")
+
+
+def _text(value: dict[str, Any], target: str, *, wide: bool) -> str:
+    from controller.entrypoints.cli.info_text import info_text
+
+    return info_text(value, target, wide=wide)
+
+
+def _known(ctx: click.Context, what: str) -> dict[str, Any]:
+    """What store and run folder know of a run of this repository."""
+    from controller.entrypoints.cli.records import reproduction
+    from controller.reconcile.files import read_json, run_files
     from controller.stores.sqlite_read import event_rows
     from controller.wiring import open_store
 
     place = existing_store(ctx, str(Path(what).parent) if Path(what).exists() else ".")
-    store = open_store(place)
-    run = find_run(place, store, _name_of(what, place))
+    run = find_run(place, open_store(place), _name_of(what, place))
     files = run_files(place.base, run.run_id)
-    manifest = json.loads(files.manifest.read_bytes()) if files.manifest.exists() else None
     events = [*event_rows(place.store, subject=str(run.key)), *event_rows(place.store, subject=run.run_id)]
-    value = report(
+    return report(
         "RunInfo",
         run=run.run_id,
         experiment=str(run.key),
         state=run.state,
         planSha256=run.plan_sha256,
         result=dict(run.result),
-        manifest=manifest,
+        manifest=read_json(files.manifest),
         folder=str(files.folder),
         events=sorted(events, key=lambda event: event["at"]),
+        reproduction=reproduction(read_json(files.folder / "reproduction" / "comparison.dsse.json")),
     )
-    emit(value, output, table=lambda wide: _info(value, wide=wide), names=lambda: [run.run_id])
-    return Exit.OK
+
+
+STATES = {"running": "active", "completed": "succeeded"}
+"""The manifest's words for a run's state that are not the store's."""
+
+
+def _recorded(ctx: click.Context, path: str) -> dict[str, Any]:
+    """The same from the records alone, wherever they came from."""
+    from controller.entrypoints.cli.records import open_records, reproduction
+
+    records = open_records(ctx, path)
+    manifest = records.manifest()
+    metrics = dict(manifest.metrics.last) if manifest.metrics else {}
+    because = {"reason": manifest.failure_reason} if manifest.failure_reason else {}
+    compared = records.find("reproduction/comparison.dsse.json")
+    return report(
+        "RunInfo",
+        run=manifest.run_id,
+        experiment=f"{manifest.namespace}/{manifest.experiment}",
+        state=STATES.get(manifest.state, manifest.state),
+        planSha256=manifest.plan_sha256,
+        result={"metrics": metrics, "trust": records.verdict(), **because},
+        manifest=manifest.model_dump(mode="json", exclude_none=True),
+        folder=path,
+        events=[],
+        reproduction=reproduction(json.loads(compared) if compared else None),
+    )
 
 
 def _name_of(what: str, place: Place) -> str:
@@ -143,30 +197,3 @@ def _name_of(what: str, place: Place) -> str:
         return what
     document = load_experiment(Path(what), place.root)
     return f"{document.namespace}/{document.name}"
-
-
-def _info(value: dict[str, Any], *, wide: bool) -> str:
-    manifest, result = value["manifest"] or {}, value["result"]
-    node = manifest.get("node", {})
-    trust = result.get("trust", {})
-    rows = [
-        ("Run", value["run"]), ("Experiment", value["experiment"]), ("State", paint(value["state"].capitalize())),
-        ("Because", f"{result['reason']}: {result.get('message', '')}" if result.get("reason") else ""),
-        ("Plan", value["planSha256"]), ("Commit", manifest.get("commit_id", "")),
-        ("Started", manifest.get("started_at", "")), ("Ended", manifest.get("ended_at", "")),
-        ("Exit code", str(manifest.get("exit_code", ""))), ("Attempts", str(len(manifest.get("attempts", ())))),
-        ("Node", ", ".join(node[part] for part in ("hostname", "os", "kernel") if node.get(part))),
-        ("Sandbox", str(manifest.get("runtime", {}).get("sandbox", {}).get("launcher", ""))),
-        ("Metrics", " ".join(f"{k}={v}" for k, v in result.get("metrics", {}).items())),
-        ("Outputs", ", ".join(entry["path"] for entry in result.get("outputs", ()))),
-        ("Trust", trust.get("level", "")), ("Files", value["folder"]),
-    ]  # fmt: skip
-    lines = [f"{name:<11} {text}" for name, text in rows if text]
-    caps = trust.get("caps", ())
-    shown = caps if wide else [cap for cap in caps if cap["level"] == trust.get("level")]
-    lines += [f"  <= {cap['level']}  {cap['reason']}: {cap['message']}" for cap in shown]
-    events = value["events"] if wide else value["events"][-8:]
-    lines += (
-        ["Events", *(f"  {e['at']}  {e['kind']:<7}  {e['reason']}: {e['message']}" for e in events)] if events else []
-    )
-    return "\n".join(lines)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -75,17 +75,19 @@ class Records:
         except InvalidManifestError as error:
             raise CommandError(f"{self.what}: run_manifest.json: {error}", Exit.INVALID) from error
 
-    def level(self) -> str:
-        """The trust level that the verdict states (L0 to L4); empty without one. `objections` says if it is true."""
-        from controller.trust.verdict import LEVEL_PREFIX
+    def verdict(self) -> dict[str, Any]:
+        """Level (L0 to L4, or empty) and caps as the verdict states them; `objections` says if that is true."""
+        from controller.trust.verdict import CAPS_FIELD, LEVEL_PREFIX
 
-        try:
-            payload = json.loads(base64.b64decode(json.loads(self.find("verdict.dsse.json") or b"{}")["payload"]))
-            (level,) = payload["predicate"]["verifiedLevels"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return ""
-        name = str(level).removeprefix(LEVEL_PREFIX)
-        return name if name in ("L0", "L1", "L2", "L3", "L4") else ""
+        predicate = _predicate(self.find("verdict.dsse.json"))
+        levels, caps = predicate.get("verifiedLevels"), predicate.get(CAPS_FIELD)
+        level = str(levels[0]).removeprefix(LEVEL_PREFIX) if isinstance(levels, list) and len(levels) == 1 else ""
+        stated = [cap for cap in caps if _is_cap(cap)] if isinstance(caps, list) else []
+        return {"level": level if level in LEVELS else "", "caps": stated}
+
+    def level(self) -> str:
+        """The level alone."""
+        return str(self.verdict()["level"])
 
     def objections(self) -> tuple[str, ...]:
         """What `ml verify` would fail on, as sentences; empty when the run verifies."""
@@ -97,6 +99,31 @@ class Records:
             return (f"{keys}: there is no folder of public keys",)
         checks = verify_run(self.files, trust_root(keys), revoked_keys(keys))
         return tuple(f"{check.name}: {check.message}" for check in checks if not check.ok)
+
+
+LEVELS = ("L0", "L1", "L2", "L3", "L4")
+
+
+def _is_cap(cap: Any) -> bool:
+    return isinstance(cap, dict) and all(isinstance(cap.get(key), str) for key in ("level", "reason", "message"))
+
+
+def _predicate(envelope: bytes | None) -> dict[str, Any]:
+    """The predicate of an enveloped statement, unverified; empty when it cannot be read."""
+    try:
+        predicate = json.loads(base64.b64decode(json.loads(envelope or b"{}")["payload"]))["predicate"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return predicate if isinstance(predicate, dict) else {}
+
+
+def reproduction(envelope: Any) -> dict[str, Any] | None:
+    """What the comparison beside a run says in short, unverified: was it reproduced, and by which run."""
+    predicate = _predicate(json.dumps(envelope).encode()) if envelope is not None else {}
+    rerun = predicate.get("rerun")
+    if not isinstance(rerun, dict) or not isinstance(predicate.get("reproduced"), bool):
+        return None
+    return {"reproduced": predicate["reproduced"], "run": str(rerun.get("run", ""))}
 
 
 def open_records(ctx: click.Context, what: str) -> Records:
