@@ -11,7 +11,9 @@ import pytest
 
 from controller.ports.objectstore import AbsentError, ChangedError, DamagedError, ObjectStore
 from controller.stores.objects import FileObjects
+from controller.stores.objects_s3 import S3Objects
 from tests.fakes.objectstore import MemoryObjects
+from tests.testbed.s3 import fresh_place
 
 
 def _rot_of_files(store: ObjectStore, sha256: str) -> None:
@@ -27,17 +29,27 @@ def _rot_of_memory(store: ObjectStore, sha256: str) -> None:
     store.damage(sha256)
 
 
+def _rot_of_s3(store: ObjectStore, sha256: str) -> None:
+    import obstore
+
+    assert isinstance(store, S3Objects)
+    key = f"{sha256[7:9]}/{sha256[9:]}"
+    data = bytes(obstore.get(store._store, key).bytes())
+    obstore.put(store._store, key, bytes([data[0] ^ 1]) + data[1:])
+
+
 STORES: dict[str, tuple[Callable[[Path], ObjectStore], Callable[[ObjectStore, str], None]]] = {
     "memory": (lambda folder: MemoryObjects(), _rot_of_memory),
     "files": (lambda folder: FileObjects(folder / "objects"), _rot_of_files),
+    "s3": (lambda folder: S3Objects(fresh_place()), _rot_of_s3),
 }
 """Each adapter, and how to damage one of its objects behind its back."""
 
-LARGE = bytes(range(256)) * 4096 * 3 + b"tail"
-"""More than a store holds in memory, and no multiple of a piece."""
+LARGE = bytes(range(256)) * 4096 * 9 + b"tail"
+"""More than a store holds in memory or sends in one piece, and no multiple of a piece."""
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=["memory", "files", pytest.param("s3", marks=pytest.mark.needs("minio"))])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each adapter in turn."""
     return str(request.param)
