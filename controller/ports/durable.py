@@ -7,7 +7,7 @@ Does not: do anything in production beyond one function call.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 Hook = Callable[[Literal["before", "after"], str], None]
@@ -36,13 +36,22 @@ def install_hook(hook: Hook | None) -> None:
     _hook = hook
 
 
-@contextmanager
-def step(name: str) -> Iterator[None]:
-    """Run the body as the durable step `name`."""
+def step(name: str) -> AbstractContextManager[None]:
+    """Run the body as the durable step `name`.
+
+    Raises:
+        LookupError: it is not registered.
+    """
     if name not in STEPS:
         raise LookupError(f"durable step {name!r} is not registered")
-    if _hook is not None:
-        _hook("before", name)
+    return _UNSEEN if _hook is None else _seen(name, _hook)
+
+
+_UNSEEN = nullcontext()
+
+
+@contextmanager
+def _seen(name: str, hook: Hook) -> Iterator[None]:
+    hook("before", name)
     yield
-    if _hook is not None:
-        _hook("after", name)
+    hook("after", name)

@@ -21,7 +21,7 @@ from controller.ports.store import ORDER, AttemptRow, AttemptState, ExperimentRo
 from controller.stores import sqlite_lease, sqlite_open, sqlite_rows
 from controller.stores import sqlite_transitions as transitions
 from controller.stores.sqlite_commit import GroupCommit
-from controller.stores.sqlite_errors import explained
+from controller.stores.sqlite_errors import explain, explained
 
 OBSERVE = durable.register("store.observe", "uid, generation and place of an experiment")
 DELETE = durable.register("store.delete", "that a spec is gone")
@@ -251,8 +251,10 @@ class SqliteStore(Store):
             return transitions.attempt(run_id, number, self._connection())
 
     def _read(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite_rows.Row]:
-        with explained(self.path, self._busy_timeout):
+        try:
             return self._connection().execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise explain(error, self.path, self._busy_timeout) from error
 
     def _write(self, step: str, work: Callable[[sqlite3.Connection], T], *, fenced: bool = True) -> T:
         fence = self._fence if fenced else None
@@ -261,8 +263,11 @@ class SqliteStore(Store):
             sqlite_lease.require(connection, fence)
             return work(connection)
 
-        with explained(self.path, self._busy_timeout), durable.step(step):
-            return self._commits.submit(checked)
+        try:
+            with durable.step(step):
+                return self._commits.submit(checked)
+        except sqlite3.Error as error:
+            raise explain(error, self.path, self._busy_timeout) from error
 
     def _now(self) -> str:
         return self._clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")

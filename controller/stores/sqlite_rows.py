@@ -20,10 +20,8 @@ RUN = (
 RUN_WHOLE = RUN.format(documents="plan, spec")
 RUN_LISTED = RUN.format(documents="x'', x''")
 
-ATTEMPT = (
-    "SELECT run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data "
-    "FROM attempts"
-)
+_ATTEMPT_COLUMNS = "run_id, number, state, created_at, started_at, ended_at, exit_code, reason, message, runtime, data"
+ATTEMPT = f"SELECT {_ATTEMPT_COLUMNS} FROM attempts"  # noqa: S608  # our own words
 
 EVENTS = "SELECT at, subject, kind, reason, message FROM events WHERE ? IS NULL OR subject = ? ORDER BY id DESC LIMIT ?"
 
@@ -112,6 +110,24 @@ def insert_attempt(connection: sqlite3.Connection, row: AttemptRow) -> None:
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (row.run_id, row.number, row.state, row.created_at, row.reason, row.message, row.runtime, dump(row.data)),
     )
+
+
+def move_attempt(
+    connection: sqlite3.Connection,
+    which: tuple[str, int],
+    state: str,
+    before: Sequence[str],
+    values: Mapping[str, Any],
+) -> AttemptRow | None:
+    """Set `state` and the columns that `values` names where the state is one of `before`; None where it is not.
+
+    One statement: a look beforehand would cost a third of the transition.
+    """
+    sets, states = "".join(f", {name} = ?" for name in values), ", ".join("?" * len(before))
+    where = f"run_id = ? AND number = ? AND state IN ({states})"
+    sql = f"UPDATE attempts SET state = ?{sets} WHERE {where} RETURNING {_ATTEMPT_COLUMNS}"  # noqa: S608  # field names
+    rows = connection.execute(sql, (state, *values.values(), *which, *before)).fetchall()
+    return attempt(rows[0]) if rows else None
 
 
 def update_attempt(connection: sqlite3.Connection, row: AttemptRow) -> None:

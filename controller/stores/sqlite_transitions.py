@@ -82,10 +82,13 @@ def advance(
     run_id: str, number: int, state: AttemptState, values: Mapping[str, Any], connection: sqlite3.Connection
 ) -> AttemptRow:
     """Forward only; otherwise the attempt as it is. (All attempts of a finished run are recorded, the last state.)"""
+    if "data" not in values:
+        moved = sqlite_rows.move_attempt(connection, (run_id, number), state, ORDER[: _RANK[state]], values)
+        return moved or attempt(run_id, number, connection)
     row = attempt(run_id, number, connection)
     if _RANK[state] <= _RANK[row.state]:
         return row
-    row = replace(row, state=state, **{**values, "data": {**row.data, **values.get("data", {})}})
+    row = replace(row, state=state, **{**values, "data": {**row.data, **values["data"]}})
     sqlite_rows.update_attempt(connection, row)
     return row
 
