@@ -102,8 +102,9 @@ def _heads(value: Mapping[str, Any]) -> Iterator[str]:
     for letter in ("a", "b"):
         side = value[letter]
         proof = paint("ok", "verified") if side["verified"] else paint("FAILED", "NOT verified")
-        level = side["trustLevel"] or "no level"
-        yield f"{letter.upper()}  {side['run']}  {paint(side['state'].capitalize())}  {level}  {proof}"
+        level = harmless(side["trustLevel"] or "no level")
+        state = paint(harmless(side["state"]).capitalize())
+        yield f"{letter.upper()}  {harmless(side['run'])}  {state}  {level}  {proof}"
         yield from (f"     {harmless(objection)}" for objection in side["objections"][:5])
 
 
