@@ -57,6 +57,12 @@ class Settings:
     """CPU cores to hand out; 0 = all of the host's."""
     max_memory: int = 0
     """Bytes of memory to hand out; 0 = all of the host's."""
+    s3_endpoint: str = ""
+    """URL of the S3 server; AWS_ENDPOINT_URL when empty."""
+    s3_region: str = ""
+    """Its region; AWS_REGION when empty."""
+    s3_credentials: str = ""
+    """File with [default], aws_access_key_id and aws_secret_access_key; AWS_ACCESS_KEY_ID and so on when empty."""
     require_approval: bool = False
     """True: a plan runs only after `ml approve`."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.settings import Settings, base_path, data_home
+from controller.settings import Settings, base_path, data_home, load_settings
 
 if TYPE_CHECKING:
     from controller.ports.events import Events
@@ -248,17 +248,38 @@ def open_objects(place: Place) -> "ObjectStore":
     return FileObjects(place.base / "objects")
 
 
-def open_objects_at(address: str) -> "ObjectStore":
-    """The object store at an address: a folder of this host.
+def open_objects_at(address: str, settings: Settings | None = None) -> "ObjectStore":
+    """The object store at an address: s3://bucket/prefix, or a folder of this host.
 
     Raises:
-        ValueError: no such form.
+        ValueError: no such form, or the settings of S3 cannot be used.
+        UnreachableError: no credentials for it, or obstore is not installed.
     """
     from controller.stores.objects import FileObjects
 
+    if address.startswith("s3://"):
+        return _open_s3(address, settings or load_settings())
     if "://" in address:
-        raise ValueError(f"{address!r} is no object store; write a folder")
+        raise ValueError(f"{address!r} is no object store; write s3://bucket/prefix or a folder")
     return FileObjects(Path(os.path.abspath(address)))  # noqa: PTH100  # a link may be changed to lead elsewhere
+
+
+def _open_s3(address: str, settings: Settings) -> "ObjectStore":
+    from controller.ports.objectstore import UnreachableError
+
+    try:
+        from controller.stores.objects_s3 import S3Objects
+        from controller.stores.objects_s3_place import place_at
+    except ModuleNotFoundError as error:
+        raise UnreachableError("S3 needs the library obstore; pip install 'fetchml[s3]'") from error
+    place = place_at(
+        address,
+        endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
+        credentials=settings.s3_credentials,
+        environ=os.environ,
+    )
+    return S3Objects(place)
 
 
 def open_inventory(place: Place) -> "Inventory":
