@@ -23,7 +23,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .5rem; } smal
 table { border-collapse: collapse; width: 100%; table-layout: fixed; }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { font-weight: 600; } td { font-family: ui-monospace, monospace; font-size: 13px; overflow-wrap: anywhere; }
-.heads th:first-child { width: 2rem; } tr.differs { background: var(--differs); } .a { color: var(--a); } .b { color: var(--b); }
+.heads th:first-child { width: 2rem; }
+tr.differs { background: var(--differs); } .a { color: var(--a); } .b { color: var(--b); }
 .ok { color: #2b8a3e; } .bad { color: #c92a2a; font-weight: 600; } details summary { cursor: pointer; color: GrayText; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(22rem, 1fr)); gap: 1rem; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; padding: .6rem; }
