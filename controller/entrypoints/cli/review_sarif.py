@@ -42,6 +42,7 @@ def _result(item: Mapping[str, Any], finding: Mapping[str, Any], reasons: list[s
 
 
 def _place(item: Mapping[str, Any], finding: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    yield "artifactLocation", {"uri": quote(finding["file"] or item["file"], errors="replace"), "uriBaseId": "%SRCROOT%"}
+    uri = quote(finding["file"] or item["file"], errors="replace")
+    yield "artifactLocation", {"uri": uri, "uriBaseId": "%SRCROOT%"}
     if finding["line"]:
         yield "region", {"startLine": finding["line"], "startColumn": finding["column"] or 1}
