@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.rows import Row, at_most, spread
 from controller.api.documents import load
-from controller.entrypoints.watcher import watch_folder
+from controller.entrypoints.watcher import Telling, watch_folder
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
 from controller.ports.store import RunRow
@@ -80,7 +80,7 @@ def _serve(root: Path, window: float) -> None:
         threading.Thread(target=answer, args=(loop,), daemon=True).start()
 
     settings = Settings(rescan_seconds=window)
-    watch_folder(Place(root, root / ".fetchml"), settings, root / "specs", ready=ready)
+    watch_folder(Place(root, root / ".fetchml"), settings, root / "specs", telling=Telling(ready=ready))
 
 
 def _tables(root: Path) -> str:

@@ -80,7 +80,7 @@ def git_facts(
     """See Inputs.git_facts; `root` is what document.file is relative to, `base` the base path."""
     repo = source.repo if source else HERE
     if repo != HERE:
-        return GitFacts(found=False, repo=repo, stated=bool(source and source.commit), error=_elsewhere(repo))
+        return GitFacts(found=False, repo=repo, stated=bool(source and source.commit), error=elsewhere(repo))
     file = root / document.file
     top = find_top(file.parent)
     if top is None:
@@ -94,7 +94,8 @@ def git_facts(
     return _facts_of(repository, interest, source, {} if known is None else known)
 
 
-def _elsewhere(repo: str) -> str:
+def elsewhere(repo: str) -> str:
+    """Why a repository other than the spec's own is not looked at."""
     return f'source.git.repo {repo!r} is not supported yet; put the spec into that repository and write repo: "."'
 
 
@@ -119,7 +120,7 @@ def _facts_of(repository: Repository, interest: Interest, source: GitSource | No
             Asked(repository.top, "remote") as remote,
             Objects(repository.top) as objects,
         ):
-            commit = facts.commit or _newest(repository, interest, objects, known)
+            commit = facts.commit or newest_commit(repository, interest, objects, known)
             return _read(repository, interest, facts, commit, _Questions(objects, listing, remote))
     except (GitError, OSError) as error:
         return replace(facts, error=str(error), unreadable=True)
@@ -140,7 +141,8 @@ class _Questions:
     remote: Asked
 
 
-def _newest(repository: Repository, interest: Interest, objects: Objects, known: Newest) -> str | None:
+def newest_commit(repository: Repository, interest: Interest, objects: Objects, known: Newest) -> str | None:
+    """`newest`, remembered in `known`."""
     top, tip, document = repository.top, repository.tip or "", interest.document
     name = (document.of == 1, document.kind, document.namespace, document.name)
     key = (top, tip, interest.spec, interest.path, interest.base, *name)
@@ -161,7 +163,7 @@ def _read(
         return replace(facts, has_remote=has_remote, error=why, dirty=_dirty(repository, interest, tip, asked))
     facts = replace(facts, has_remote=has_remote, pushed=has_remote and _is_pushed(top, commit))
     if not facts.stated and commit in repository.shallow:
-        return replace(facts, error=_SHALLOW)
+        return replace(facts, error=SHALLOW)
     entries = folder_at(commit, interest.path, objects) if interest.path else ()
     return replace(
         facts,
@@ -170,11 +172,11 @@ def _read(
         reachable=not facts.stated or is_ancestor(top, commit, tip),
         dirty=_dirty(repository, interest, None if facts.stated else commit, asked, entries),
         path_exists=entries is not None,
-        hostile=_hostile(entries or (), commit, objects),
+        hostile=hostile_entries(entries or (), commit, objects),
     )
 
 
-_SHALLOW = (
+SHALLOW = (
     "this clone is shallow, so the commit that last changed the spec may lie beyond it; "
     "run git fetch --unshallow, or write source.git.commit"
 )
@@ -195,7 +197,8 @@ def _dirty(
     return dirty(repository.top, base, interest, asked.objects, asked.listing)
 
 
-def _hostile(entries: tuple[Entry, ...], commit: str, objects: Objects) -> tuple[str, ...]:
+def hostile_entries(entries: tuple[Entry, ...], commit: str, objects: Objects) -> tuple[str, ...]:
+    """What of the tree may not be exported, at most 20."""
     return (hostile(entries, objects) + lfs_pointers(entries, objects, commit))[:20] if entries else ()
 
 

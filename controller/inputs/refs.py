@@ -61,3 +61,8 @@ def branch_stamp(repository: Path, branch: str) -> str:
     """Stat keys of the places that git touches when a branch of this bare repository moves, and of the bell."""
     places = ("packed-refs", f"refs/heads/{branch}", "reftable/tables.list", BELL)
     return ";".join(_key(repository / place) for place in places)
+
+
+def ref_stamp(repository: Path, ref: str) -> str:
+    """Stat key of one ref of a bare repository."""
+    return ";".join(_key(repository / place) for place in ("packed-refs", ref))

@@ -90,7 +90,7 @@ def dirty(top: str, base: Base, interest: Interest, objects: Objects, listing: A
 
 
 def _differences(top: str, base: Base, interest: Interest, objects: Objects, listing: Asked | None) -> Iterator[bytes]:
-    if _spec_differs(base.commit, interest, objects):
+    if spec_differs(base.commit, interest, objects):
         yield interest.spec
     if interest.path is None or listing is None:
         return
@@ -107,7 +107,8 @@ def _differences(top: str, base: Base, interest: Interest, objects: Objects, lis
     yield from (path for path in others if interest.covers(path.rstrip(b"/")) and path != interest.spec)
 
 
-def _spec_differs(base: str, interest: Interest, objects: Objects) -> bool:
+def spec_differs(base: str, interest: Interest, objects: Objects) -> bool:
+    """Is the user part of the document another one than in the commit `base`?"""
     blob = objects.blob(address(base, interest.spec.decode("utf-8", "surrogateescape")))
     if blob is None:
         return True

@@ -41,6 +41,10 @@ class Branches:
     """Branch for statuses; empty: the same, in the specs."""
     poll_seconds: float = 15.0
 
+    def covers(self, place: str) -> bool:
+        """Does a path of the repository lie beneath the folder of the specs?"""
+        return self.below == "." or place.startswith(self.below + "/")
+
 
 class BranchSource(Source):
     """The specs of one branch.
@@ -73,6 +77,7 @@ class BranchSource(Source):
             made=self._pushed,
         )
         self._watching = False
+        self._asked = False
         self._bell = threading.Event()
 
     # --- looking ---
@@ -91,7 +96,7 @@ class BranchSource(Source):
         except RepositoryTroubleError as error:
             trouble = (error.reason, self._since(error.reason, str(error)))
         with self._lock:
-            self._trouble = trouble
+            self._asked, self._trouble = True, trouble
         return (trouble, self._repository_tip()) != before
 
     def _repository_tip(self) -> str | None:
@@ -108,7 +113,7 @@ class BranchSource(Source):
 
     def poll(self, hints: frozenset[str] | None = None) -> Change:  # noqa: ARG002  # a look at a commit is always whole
         """Compare the newest commit with the one that was looked at last."""
-        if not self._watching:
+        if not (self._watching and self._asked):
             self.refresh()
         with self._lock:
             before, now = self._commits.parsed, self._clock.monotonic()
@@ -198,7 +203,7 @@ class BranchSource(Source):
 
     def covers(self, place: str) -> bool:
         """Does the place lie beneath the folder of the specs?"""
-        return self.branches.below == "." or place.startswith(self.branches.below + "/")
+        return self.branches.covers(place)
 
     def confirm_deletions(self) -> None:
         """The next poll reports everything that is withheld now as gone."""
