@@ -5,13 +5,14 @@ Promises: adapters are imported when they are wired, so that a command pays for 
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controller.settings import Settings, base_path, data_home, load_settings
 
 if TYPE_CHECKING:
+    from controller.inputs.clone import Clone
     from controller.ports.events import Events
     from controller.ports.inputs import Inputs, Progress
     from controller.ports.inventory import Inventory
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from controller.ports.source import Source
     from controller.ports.store import ExperimentRow, Lease, Store
     from controller.reconcile.context import Ports
+    from controller.sources.git import Branches, BranchSource
     from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
 
@@ -34,6 +36,8 @@ class Place:
 
     root: Path
     base: Path
+    clone: Path | None = field(default=None, kw_only=True)
+    """The bare clone that specs are read from; None: they lie in `root`."""
 
     @property
     def store(self) -> Path:
@@ -222,6 +226,34 @@ def open_source(
     return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix, expected=expected)
 
 
+def open_clone(place: Place, settings: Settings, address: str) -> "Clone":
+    """The clone of a repository, made if it is not there; commits are signed with the key that signs runs.
+
+    Raises:
+        RepositoryTroubleError: the address may not be used, or the clone cannot be made.
+    """
+    from controller.identity.commit_signing import commit_signer
+    from controller.identity.keys import default_key
+    from controller.inputs.addresses import remote_of
+    from controller.inputs.clone import Clone, Committer, clone_folder
+    from controller.inventory.clock import SystemClock
+
+    remote = remote_of(address)
+    key = default_key(data_home(settings), place.trust)
+    sign = commit_signer(key.private) if key and key.private else None
+    prepare(place)
+    return Clone(clone_folder(place.base, remote), remote, Committer(settings.git_author, sign), SystemClock())
+
+
+def open_branch(clone: "Clone", branches: "Branches", *, rows: "Iterable[ExperimentRow]" = ()) -> "BranchSource":
+    """The specs of a branch; `rows` as for `open_source`."""
+    from controller.inventory.clock import SystemClock
+    from controller.sources.git import BranchSource
+
+    known = [row.key for row in rows if branches.covers(row.place)]
+    return BranchSource(clone, branches, SystemClock(), known=known)
+
+
 def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "Inputs":
     """References on this host."""
     from controller.inputs.local import InputSettings, LocalInputs
@@ -238,6 +270,10 @@ def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "I
         secrets=secrets,
         rehash=rehash,
     )
+    if place.clone:
+        from controller.inputs.cloned import CloneInputs
+
+        return CloneInputs(place.root, place.base, FileObjects(place.base / "objects"), values, clone=place.clone)
     return LocalInputs(place.root, place.base, FileObjects(place.base / "objects"), values)
 
 
