@@ -63,6 +63,10 @@ class Settings:
     """Its region; AWS_REGION when empty."""
     s3_credentials: str = ""
     """File with [default], aws_access_key_id and aws_secret_access_key; AWS_ACCESS_KEY_ID and so on when empty."""
+    git_author: str = "fetchml <fetchml@localhost>"
+    """Who makes status commits in a git repository, as git writes it: Name <address>."""
+    git_poll_seconds: float = 15.0
+    """How often a remote repository is asked when no webhook tells that something was pushed."""
     require_approval: bool = False
     """True: a plan runs only after `ml approve`."""
 
