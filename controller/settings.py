@@ -42,6 +42,9 @@ class Settings:
     """Ref that commits must be reachable from; HEAD's branch when empty."""
     dataset_roots: tuple[str, ...] = ()
     """Folders beneath which absolute file: datasets may lie."""
+    object_store: str = ""
+    """Shared object store (s3://bucket/prefix, ssh://host/folder, a folder) that snapshots and datasets are brought
+    from when this repository's own store lacks them."""
     allow_network: tuple[str, ...] = ()
     """Namespaces whose specs may ask for sandbox.network: full."""
     secrets: Mapping[str, SecretSetting] = field(default_factory=dict)
@@ -49,6 +52,10 @@ class Settings:
     """Full look at the specs folder, in case a file event was lost."""
     poll_seconds: float = 0.5
     """How often a running attempt is looked at when nothing wakes us earlier."""
+    runtime: str = "process"
+    """Where attempts run on this host: process, docker or podman."""
+    engine: str = ""
+    """Socket of the engine, such as unix:///run/docker.sock; the engine's own place when empty."""
     workers: int = 4
     """Specs reconciled at the same time."""
     log_bytes: int = 64 * 2**20
@@ -57,21 +64,26 @@ class Settings:
     """CPU cores to hand out; 0 = all of the host's."""
     max_memory: int = 0
     """Bytes of memory to hand out; 0 = all of the host's."""
+    git_author: str = "fetchml <fetchml@localhost>"
+    """Who makes status commits in a git repository, as git writes it: Name <address>."""
+    git_poll_seconds: float = 15.0
+    """How often a remote repository is asked when no webhook tells that something was pushed."""
     s3_endpoint: str = ""
     """URL of the S3 server; AWS_ENDPOINT_URL when empty."""
     s3_region: str = ""
     """Its region; AWS_REGION when empty."""
     s3_credentials: str = ""
     """File with [default], aws_access_key_id and aws_secret_access_key; AWS_ACCESS_KEY_ID and so on when empty."""
-    git_author: str = "fetchml <fetchml@localhost>"
-    """Who makes status commits in a git repository, as git writes it: Name <address>."""
-    git_poll_seconds: float = 15.0
-    """How often a remote repository is asked when no webhook tells that something was pushed."""
     require_approval: bool = False
     """True: a plan runs only after `ml approve`."""
+    trust_root: str = ""
+    """Folder of the keys to trust; trust/ of the repository when empty, where submitters may write."""
+    trust_policies: tuple[str, ...] = ()
+    """Files with TrustPolicy documents of the operator; those in the repository may only add to them."""
 
 
 _ENV_PREFIX = "FETCHML_"
+_CHOICES = {"runtime": ("process", "docker", "podman")}
 _AT_LEAST_ONE = ("workers", "log_bytes")
 
 
@@ -150,6 +162,8 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _convert(value: Any, default: Any, name: str) -> Any:
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise ValueError(f"{value!r} is none of {', '.join(_CHOICES[name])}")
     if name == "secrets":
         return _secrets(value)
     if isinstance(default, tuple):

@@ -52,11 +52,24 @@ _REMOTE = re.compile(rf"(?:https?|s3)://{_HOST}(?::[0-9]{{1,5}})?/[A-Za-z0-9._~/
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
 
 
+_ENTRY = re.compile(
+    r"dataset:([a-z](?:[-a-z0-9]{0,38}[a-z0-9])?)(?:@([A-Za-z0-9](?:[A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?))?"
+)
+
+
+def catalogue_entry(uri: str) -> tuple[str, str] | None:
+    """Name and version (empty: the newest) of ``dataset:NAME[@VERSION]``; None for any other uri."""
+    found = _ENTRY.fullmatch(uri)
+    return (found[1], found[2] or "") if found else None
+
+
 @remembered
 def uri_fault(uri: str) -> tuple[str, str] | None:
     """(message, fix) of a dataset uri that no source could mean."""
-    if _USUAL_FILE.fullmatch(uri):
+    if _USUAL_FILE.fullmatch(uri) or _ENTRY.fullmatch(uri):
         return None
+    if uri.startswith("dataset:"):
+        return "names no catalogue entry", "write dataset:NAME or dataset:NAME@VERSION; ml dataset list shows them"
     scheme = _SCHEME.match(uri)
     if not scheme:
         return "has no scheme", f"write file:{uri.lstrip('/') or 'data/train.csv'}"

@@ -3,22 +3,45 @@
 Promises: their schemas. Does not: enforce them.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, StringConstraints
 
 from controller.api.base import ByteQuantity, CpuQuantity, Model, Name, Resource, Sha256
 
+VERSION_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?$"
 
-class DatasetSpec(Model):
+
+class DatasetVersion(Model):
+    """Some bytes, and where they came from."""
+
+    version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN)] = "1"
+    """What experiments write after the @ of dataset:NAME@VERSION."""
+    uri: str = Field(min_length=1, max_length=2048)
+    """file:, https: or s3: address. Read only where the object store does not have the digest."""
+    sha256: Sha256
+    """Digest of the file, or of the folder as coreutils computes it."""
+    form: Literal["file", "folder"] = "file"
+    size: int | None = Field(default=None, ge=0)
+    """Bytes of all files."""
+    files: int | None = Field(default=None, ge=0)
+
+
+class DatasetSpec(DatasetVersion):
     """A catalogue entry: bytes with a name."""
 
     description: str = Field(default="", max_length=4096)
-    uri: str = Field(min_length=1, max_length=2048)
-    sha256: Sha256
     licence: str = Field(default="", max_length=256)
     citation: str = Field(default="", max_length=4096)
-    version: str = Field(default="1", max_length=64)
+    row_schema: dict[str, JsonValue] | None = None
+    """JSON Schema of every row (.jsonl, or .csv with a header, .gz or not)."""
+    previous: tuple[DatasetVersion, ...] = Field(default=(), max_length=1000, strict=False)
+    """Earlier versions, the newest first."""
+
+    @property
+    def versions(self) -> tuple[DatasetVersion, ...]:
+        """All of them, the newest first."""
+        return (self, *self.previous)
 
 
 class Dataset(Resource):
@@ -29,9 +52,10 @@ class Dataset(Resource):
 
 
 class PolicySubject(Model):
-    """One identity: a signing key or an account name. Empty subjects mean deny."""
+    """One identity: a key, or its owner as the trust root names it. An empty subject is nobody."""
 
     key_id: str = Field(default="", max_length=128)
+    """A fetchml key id, an OpenSSH fingerprint (SHA256:...) or an OpenPGP primary fingerprint."""
     user: str = Field(default="", max_length=128)
 
 
@@ -44,10 +68,13 @@ class TrustRule(Model):
     """Globs over the spec's path in its repository. Empty: every path."""
     min_trust_level: Literal["L0", "L1", "L2", "L3", "L4"] = "L1"
     require_signed_commits: bool = False
+    """The commits that brought the spec as it stands are signed by somebody whom the trust root allows."""
     allow_network: bool = False
     """Permits sandbox.network: full."""
-    submitters: tuple[PolicySubject, ...] = Field(default=(), strict=False)
-    approvers: tuple[PolicySubject, ...] = Field(default=(), strict=False)
+    submitters: tuple[PolicySubject, ...] | None = Field(default=None, strict=False)
+    """Who must have signed these commits; an empty list denies everybody. Absent: nothing is demanded."""
+    approvers: tuple[PolicySubject, ...] | None = Field(default=None, strict=False)
+    """One of whom, not the submitter, must have signed an approval of the plan; an empty list denies."""
     require_approval: bool = False
     """True: a plan runs only after `ml approve`."""
 

@@ -95,8 +95,26 @@ class DatasetFacts:
     message: str = ""
     path: str = ""
     """Real host path, not part of a plan; when tracked, the path in the commit from the repository's root."""
+    pinned: str | None = None
+    """The digest that its catalogue entry states; None where the spec names no entry."""
     stamp: str = ""
     """Moves when a file or folder of it is written, touched or replaced, though its bytes stay; empty when tracked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image reference stands for on the engine."""
+
+    reference: str
+    """As the spec has it."""
+    sha256: str | None = None
+    """Digest of the manifest; None for a tag that is not resolved."""
+    present: bool = False
+    """The engine has it."""
+    loader_variables: tuple[str, ...] = ()
+    """LD_* variables that it sets; only known of an image that is present."""
+    error: str = ""
+    """Why the engine could not be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +178,66 @@ class HostFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a rule allows: an owner as the trust root names it, a key, or this key of this owner. Empty: nobody."""
+
+    user: str = ""
+    key_id: str = ""
+
+    def allows(self, owner: str, key_id: str) -> bool:
+        """Is it this one?"""
+        named = bool(self.user or self.key_id)
+        return named and self.user in ("", owner) and self.key_id in ("", key_id)
+
+
+Subjects = tuple[Subject, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyFacts:
     """What the operator's settings and TrustPolicy objects say about this spec."""
 
     network_full_allowed: bool = False
     require_approval: bool = False
     min_trust_level: str = "L0"
+    require_signed_commits: bool = False
+    submitters: tuple[Subjects, ...] = ()
+    """One for each rule that names submitters; every rule must allow the signer."""
+    approvers: tuple[Subjects, ...] = ()
+    """One for each rule that names approvers; every rule needs an approval of its own kind."""
     submitter_is_reconciler: bool = True
-    """A workstation: the person who wrote the spec runs the reconciler."""
+    """It was not shown that the person who wrote the spec cannot read the signing key, as on a workstation."""
+    submitter_why: str = ""
+    """What stands in the way of showing it."""
     signing_key: bool = True
     """A signing key exists and is readable by the reconciler only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionFacts:
+    """Who vouches for the spec as it stands: the signatures of the commits that brought it."""
+
+    commits: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
+    """Whose signature each commit has; empty when it is not shown."""
+    keys: tuple[str, ...] = ()
+    reason: str = ""
+    """Why the first that does not count does not (CommitNotSigned, SignerNotAllowed, ...); empty when all do."""
+    message: str = ""
+
+    @property
+    def signed(self) -> bool:
+        """Every commit is signed by somebody who may."""
+        return bool(self.commits) and all(self.signers)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalFacts:
+    """One approval whose signature verifies."""
+
+    plan_sha256: str
+    owner: str
+    key_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +250,8 @@ class Facts:
     snapshot: SnapshotFacts | None = None
     lock: LockFacts | None = None
     interpreter: InterpreterFacts | None = None
+    image: ImageFacts | None = None
+    """None: the spec names none, or the runtime has no engine."""
     datasets: tuple[DatasetFacts, ...] = ()
     secrets: tuple[SecretFacts, ...] = ()
     policy: PolicyFacts = field(default_factory=PolicyFacts)
@@ -189,6 +259,9 @@ class Facts:
     """The files with a spec of this namespace and name, as far as they are known; two are one too many."""
     approved_plans: tuple[str, ...] | None = None
     """Plan digests that `ml approve` recorded for this experiment; None: nothing was ever approved."""
+    submission: SubmissionFacts = field(default_factory=SubmissionFacts)
+    approvals: tuple[ApprovalFacts, ...] = ()
+    """Signed approvals of any plan of this experiment."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON."""

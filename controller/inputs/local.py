@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from controller.api.canonical import digest_bytes
+from controller.api.catalog import Dataset
 from controller.api.documents import Document
-from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.api.experiment import DatasetRef, Dependencies, GitSource, Source
 from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
 from controller.inputs import datasets, export, lockfile, snapshots
 from controller.inputs.beneath import UnsafePathError, refused
 from controller.inputs.environments import Environments
+from controller.inputs.catalogue import version_of
 from controller.inputs.git import find_top, git_facts
 from controller.inputs.gitcmd import GitError, Objects
 from controller.inputs.interpreters import Interpreters
 from controller.inputs.refs import refs_fingerprint
 from controller.inputs.secrets import SecretDeclaration, Secrets
+from controller.inputs.remote_data_facts import StoredData
 from controller.inputs.statcache import StatCache
 from controller.inputs.trees import address, normal
 from controller.ports.inputs import Inputs, Progress, no_progress
@@ -48,13 +51,21 @@ class InputSettings:
 class LocalInputs(Inputs):
     """References of the specs beneath `root`; caches and environments beneath `base`/cache."""
 
-    def __init__(self, root: Path, base: Path, objects: ObjectStore, settings: InputSettings | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        base: Path,
+        objects: ObjectStore,
+        settings: InputSettings | None = None,
+        shared: ObjectStore | None = None,
+    ) -> None:
         self._root = root
         self._base = base
         self._objects = objects
         self._settings = settings or InputSettings()
         self._cache = None if self._settings.rehash else StatCache(base / "cache" / "stat")
         self._environments = Environments(base.absolute() / "cache" / "environments")
+        self._stored = StoredData(objects, shared, base, self._cache)
         self._interpreters = Interpreters(base / "cache" / "interpreters.json", self._settings.pythons)
         self._secrets = Secrets(self._settings.secrets)
         self._tracked: dict[tuple[str, str], DatasetFacts] = {}
@@ -73,10 +84,16 @@ class LocalInputs(Inputs):
 
     def snapshot_facts(self, sha256: str) -> SnapshotFacts:
         """See Inputs."""
-        return snapshots.snapshot_facts(self._objects, sha256)
+        why = ""
+        try:
+            self._stored.bring(sha256, "snapshot", no_progress)
+        except (LookupError, ValueError, OSError, snapshots.SnapshotError) as error:
+            why = str(error)  # what is here decides
+        facts = snapshots.snapshot_facts(self._objects, sha256)
+        return facts if facts.found else replace(facts, error=why)
 
     def lock_facts(
-        self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies, document_file: str = ""
+        self, git: GitFacts | None, source: Source | None, dependencies: Dependencies, document_file: str = ""
     ) -> LockFacts:
         """See Inputs."""
         manifest = dependencies.manifest
@@ -90,11 +107,13 @@ class LocalInputs(Inputs):
             manifest, found=True, sha256=digest_bytes(data), packages=len(lock.pins), unpinned=lock.unpinned[:20]
         )
 
-    def read_lock(self, document_file: str, source: GitSource | None, commit: str | None, manifest: str) -> bytes:
+    def read_lock(self, document_file: str, source: Source | None, commit: str | None, manifest: str) -> bytes:
         """See Inputs."""
-        if source is None or commit is None:
-            raise LookupError("a lock is read from source.git at its commit, and there is none")
-        path = normal(posixpath.join(source.path, manifest))
+        if source is not None and source.snapshot:
+            return self._in_snapshot(source.snapshot, manifest)
+        if source is None or source.git is None or commit is None:
+            raise LookupError("a lock is read from the source, and there is none")
+        path = normal(posixpath.join(source.git.path, manifest))
         try:
             return self._blob(str(self._top(document_file)), commit, path)
         except GitError as error:
@@ -109,6 +128,12 @@ class LocalInputs(Inputs):
             data = objects.blob(address(commit, path))
         if data is None:
             raise LookupError(f"{path!r} is not a file of commit {commit[:12]}")
+    def _in_snapshot(self, sha256: str, manifest: str) -> bytes:
+        try:
+            return snapshots.file_of(self._objects, sha256, normal(manifest))
+        except snapshots.SnapshotError as error:
+            raise LookupError(str(error)) from error
+
         if len(self._locks) >= _LOCKS:
             self._locks.clear()
         self._locks[top, commit, path] = data
@@ -119,23 +144,36 @@ class LocalInputs(Inputs):
         return self._interpreters.facts(version)
 
     def dataset_facts(
-        self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress
+        self,
+        document: Document,
+        git: GitFacts | None,
+        dataset: DatasetRef,
+        progress: Progress = no_progress,
+        catalogue: Sequence[Dataset] = (),
     ) -> DatasetFacts:
         """See Inputs."""
         try:
-            path = datasets.path_of(dataset.uri)
-            tracked = self._tracked_facts(document.file, git, dataset.name, path)
-            if tracked is not None:
-                return tracked
-            home = self._top(document.file) if git and git.found else self._folder(document.file)
-            place = datasets.place_of(path, home, self._settings.dataset_roots)
+            version = version_of(dataset, catalogue)
+            stored = self._stored.facts(dataset, version, progress)
+            if stored is not None:
+                return stored
+            found = self._at_uri(document, git, dataset.name, version.uri if version else dataset.uri, progress)
         except UnsafePathError as error:
             return refused(dataset.name, error)
         except GitError as error:
-            return DatasetFacts(dataset.name, found=True, reason="UnreadableDataset", message=str(error))
-        return datasets.on_host(
-            dataset.name, place, self._cache, lambda done, total: progress(f"hashing {dataset.name}", done, total)
-        )
+            found = DatasetFacts(dataset.name, found=True, reason="UnreadableDataset", message=str(error))
+        return replace(found, pinned=version.sha256) if version else found
+
+    def _at_uri(
+        self, document: Document, git: GitFacts | None, name: str, uri: str, progress: Progress
+    ) -> DatasetFacts:
+        path = datasets.path_of(uri)
+        tracked = self._tracked_facts(document.file, git, name, path)
+        if tracked is not None:
+            return tracked
+        home = self._top(document.file) if git and git.found else self._folder(document.file)
+        place = datasets.place_of(path, home, self._settings.dataset_roots)
+        return datasets.on_host(name, place, self._cache, lambda done, total: progress(f"hashing {name}", done, total))
 
     def _tracked_facts(self, document_file: str, git: GitFacts | None, name: str, path: str) -> DatasetFacts | None:
         if git is None or not git.exists or git.commit is None or path.startswith("/"):

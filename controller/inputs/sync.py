@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from controller.inputs.beneath import FILE, descend, folder
+from controller.inputs.beneath import FILE, UnsafePathError, descend, folder
 from controller.inputs.hashing import ChangedError
 from controller.inputs.snapshots import write_manifest
 from controller.inputs.statcache import (
@@ -37,9 +37,12 @@ from controller.inputs.statcache import (
     size_in,
 )
 from controller.inputs.sync_walk import Tree, walk
+from controller.inputs.trees import is_lfs_pointer
 from controller.ports.inputs import Progress, no_progress
+from controller.ports.objectstore import ChangedError as UnsteadyError
 from controller.ports.objectstore import ObjectStore
 
+LFS_FIX = "fetch it with `git lfs pull` first"
 BELIEVED = 6 * 3600
 """Seconds for which what was sent is taken to be there still."""
 _SMALL = 1 << 20
@@ -88,6 +91,24 @@ def put_snapshot(root: Path, target: Target, progress: Progress = no_progress) -
         OSError: unreadable, or the store cannot be written.
     """
     return _put(root, target, progress, snapshot=True)
+
+
+def put_file(file: Path, target: Target) -> Upload:
+    """Put one file into the store.
+
+    Raises:
+        UnsafePathError: a symlink, no regular file, a Git LFS pointer, or a file that changes while it is read.
+        OSError: unreadable, or the store cannot be written.
+    """
+    with file.open("rb") as stream:
+        if is_lfs_pointer(stream.read(2048)):
+            raise UnsafePathError("GitLfsPointer", f"{file} is a Git LFS pointer, not the data; {LFS_FIX}")
+        size = os.fstat(stream.fileno()).st_size
+    try:
+        sha256 = target.objects.put_file(file)
+    except UnsteadyError as error:
+        raise UnsafePathError("UnreadableDataset", str(error)) from error
+    return Upload(sha256, 1, size, 1, 1, size)
 
 
 def put_folder(root: Path, target: Target, progress: Progress = no_progress) -> Upload:
@@ -248,6 +269,9 @@ class _Sender:
                 digest = hashlib.sha256(data).digest()
                 self._advance(len(data))
             _unchanged(file.fileno(), entry)
+        if data is not None and is_lfs_pointer(data):
+            name = path_in(entry).decode("utf-8", "backslashreplace")
+            raise UnsafePathError("GitLfsPointer", f"{name!r} is a Git LFS pointer, not the data; {LFS_FIX}")
         return digest, data
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from controller.api.base import API_VERSION, byte_count, cores
 from controller.api.canonical import MAX_INTEGER, canonical_bytes, digest_bytes
-from controller.api.experiment import Environment, Experiment, ExperimentSpec, Gpu, Resources
+from controller.api.experiment import DatasetRef, Environment, Experiment, ExperimentSpec, Gpu, Resources
 from controller.facts.facts import Facts
 from controller.plan.substitute import expand_params, forms
 
@@ -89,7 +89,7 @@ def _content(spec: ExperimentSpec, facts: Facts, runtime: str) -> dict[str, Any]
         "env": {name: expand_params(text, spec.parameters, spec.seed) for name, text in spec.env.items()},
         "secrets": sorted(({"name": s.name, "env": s.env} for s in spec.secrets), key=lambda s: (s["env"], s["name"])),
         "datasets": [
-            {"name": d.name, "sha256": d.sha256, "mountPath": d.mount_path or f"/data/{d.name}"}
+            {"name": d.name, "sha256": _digest(d, facts), "mountPath": d.mount_path or f"/data/{d.name}"}
             for d in sorted(spec.datasets, key=lambda d: d.name)
         ],
         "outputs": [
@@ -100,6 +100,12 @@ def _content(spec: ExperimentSpec, facts: Facts, runtime: str) -> dict[str, Any]
         "sandbox": {"network": spec.sandbox.network},
         "runtime": runtime,
     }
+
+
+def _digest(dataset: DatasetRef, facts: Facts) -> str | None:
+    """What the spec states, or the catalogue entry that it names."""
+    entry = next((found.pinned for found in facts.datasets if found.name == dataset.name), None)
+    return dataset.sha256 or entry
 
 
 def _source(spec: ExperimentSpec, facts: Facts) -> dict[str, Any] | None:
@@ -115,7 +121,7 @@ def _environment(environment: Environment, facts: Facts, runtime: str) -> dict[s
     found = facts.interpreter if runtime == "process" else None
     lock = environment.dependencies
     return {
-        "image": environment.image,
+        "image": _image(environment, facts),
         "python": environment.python,
         "interpreter": None
         if found is None or not found.found
@@ -124,6 +130,15 @@ def _environment(environment: Environment, facts: Facts, runtime: str) -> dict[s
         if lock is None
         else {"manifest": lock.manifest, "sha256": (facts.lock.sha256 if facts.lock else None) or lock.sha256},
     }
+
+
+def _image(environment: Environment, facts: Facts) -> str | None:
+    """name@sha256:..., however the spec names it; as it is written where nothing resolved it."""
+    found = facts.image
+    if environment.image is None or found is None or found.sha256 is None:
+        return environment.image
+    head, slash, last = environment.image.partition("@")[0].rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}@{found.sha256}"
 
 
 def _resources(resources: Resources) -> dict[str, Any]:

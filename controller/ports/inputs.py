@@ -1,17 +1,18 @@
 """What a spec refers to: git objects, locks, interpreters, datasets, snapshots, secrets.
 
-Promises: the ``*_facts`` methods only look (no network, nothing written but caches) and never raise for a bad
-reference: the facts say what is wrong. The staging methods build what a run gets, from the commit, never from the
-working tree.
+Promises: the ``*_facts`` methods only look (no network but the operator's own object store, nothing written but
+objects and caches) and never raise for a bad reference: the facts say what is wrong. The staging methods build what a
+run gets, from the commit or snapshot, never from the working tree.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from controller.api.catalog import Dataset
 from controller.api.documents import Document
-from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.api.experiment import DatasetRef, Dependencies, GitSource, Source
 from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
 
 Progress = Callable[[str, int, int], None]
@@ -30,12 +31,32 @@ class DatasetPlace:
     path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What vouches for a spec, unverified."""
+
+    commits: tuple[tuple[str, bytes], ...] = ()
+    """Id and bytes of each commit whose signature the spec as it stands rests on."""
+    error: str = ""
+    """Why there is none."""
+    file_owner: int | None = None
+    """User id that owns the file the spec was read from; None when it was read from a commit."""
+
+
 class Inputs(ABC):
     """Looks at references and stages them."""
 
     @abstractmethod
     def git_facts(self, document: Document, source: GitSource | None) -> GitFacts | None:
         """Facts of the source's repository; None when the spec names none and lies in none."""
+
+    def submission(self, document: Document, git: GitFacts | None) -> Submission:  # noqa: ARG002  # the port's default
+        """The commits that vouch for the spec as it stands."""
+        return Submission(error="nothing is known about who submitted it")
+
+    def approvals(self, namespace: str, name: str) -> tuple[bytes, ...]:  # noqa: ARG002  # the port's default
+        """Signed approvals that lie beside the specs for this experiment, unverified."""
+        return ()
 
     def fingerprint(self) -> str:
         """Moves when HEAD, a branch or a remote-tracking ref may have moved; cheap enough for every second."""
@@ -47,9 +68,10 @@ class Inputs(ABC):
 
     @abstractmethod
     def lock_facts(
-        self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies, document_file: str = ""
+        self, git: GitFacts | None, source: Source | None, dependencies: Dependencies, document_file: str = ""
     ) -> LockFacts:
-        """The lock as it stands in the commit, in the repository of `document_file` (of the root when empty)."""
+        """The lock as it stands in the snapshot, or in the commit, in the repository of `document_file` (of the root
+        when empty)."""
 
     @abstractmethod
     def interpreter_facts(self, version: str | None) -> InterpreterFacts:
@@ -57,9 +79,14 @@ class Inputs(ABC):
 
     @abstractmethod
     def dataset_facts(
-        self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress
+        self,
+        document: Document,
+        git: GitFacts | None,
+        dataset: DatasetRef,
+        progress: Progress = no_progress,
+        catalogue: Sequence[Dataset] = (),
     ) -> DatasetFacts:
-        """Find and hash it (through the stat cache)."""
+        """Find and hash it (through the stat cache). `catalogue` has the entries that a dataset: uri may name."""
 
     @abstractmethod
     def rehash(self, facts: DatasetFacts, document_file: str) -> DatasetFacts:
@@ -108,8 +135,8 @@ class Inputs(ABC):
         """Is it built already?"""
 
     @abstractmethod
-    def read_lock(self, document_file: str, source: GitSource | None, commit: str | None, manifest: str) -> bytes:
-        """The lock's bytes at the commit (LookupError when absent)."""
+    def read_lock(self, document_file: str, source: Source | None, commit: str | None, manifest: str) -> bytes:
+        """The lock's bytes in the snapshot or at the commit (LookupError when absent)."""
 
 
 class SourceUnreadableError(Exception):

@@ -1,7 +1,8 @@
 """Every dataset has a stated digest, is there, may be used, and has that digest.
 
 Reasons: DatasetChecksumMissing, DatasetChecksumMismatch, and what the facts say about its place (PathOutsideRoots,
-SymlinkInDataset, SpecialFile, UnsupportedScheme, ...) (Refuse); DatasetNotFound, UnreadableDataset (Wait).
+SymlinkInDataset, SpecialFile, UnsupportedScheme, DatasetNotInCatalogue, ...) (Refuse); DatasetNotFound,
+UnreadableDataset (Wait).
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ _FIXES = {
     "SymlinkInDataset": "replace the link by the file itself",
     "SpecialFile": "a dataset holds regular files and folders only",
     "UnsupportedScheme": "write uri: file:<path from the repository's root>",
+    "DatasetNotInCatalogue": "ml dataset list shows what there is; ml dataset add makes an entry",
     "UnreadableDataset": "let the reconciler's user read it (chmod)",
 }
 
@@ -39,12 +41,18 @@ def _message(context: Context) -> str:
 
 
 def _objections(field: str, dataset: DatasetRef, facts: DatasetFacts | None) -> Iterator[Finding]:
-    if dataset.sha256 is None:
+    stated = dataset.sha256 or (facts.pinned if facts else None)
+    if stated is None and not dataset.uri.startswith("dataset:"):
         yield _without_digest(field, dataset, facts)
     if facts is None or not facts.found or facts.reason:
         yield _unusable(f"{field}.uri", dataset, facts)
-    elif dataset.sha256 is not None and facts.sha256 != dataset.sha256:
-        message = f"{dataset.name}: {dataset.uri} has {facts.sha256}, the spec says {dataset.sha256}"
+    elif facts.pinned is not None and dataset.sha256 not in (None, facts.pinned):
+        message = f"{dataset.name}: the catalogue has {dataset.uri} with {facts.pinned}, the spec says {dataset.sha256}"
+        fix = "leave sha256 out to take the catalogue's, or name the version that was meant with dataset:NAME@VERSION"
+        yield RULE.refuse("DatasetChecksumMismatch", message, f"{field}.sha256", fix)
+    elif stated is not None and facts.sha256 != stated:
+        said = "the spec" if dataset.sha256 else "the catalogue"
+        message = f"{dataset.name}: {dataset.uri} has {facts.sha256}, {said} says {stated}"
         fix = f'write sha256: "{facts.sha256}" if the new data is meant, else restore the data'
         yield RULE.refuse("DatasetChecksumMismatch", message, f"{field}.sha256", fix)
 

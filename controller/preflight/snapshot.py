@@ -17,16 +17,16 @@ def check(context: Context) -> Iterator[Finding]:
     if source is None or source.snapshot is None:
         yield RULE.passed("no snapshot")
     elif facts is None or not facts.found:
-        yield RULE.wait(
-            "SnapshotNotFound", f"{source.snapshot} is not in the object store", _FIELD, "ml sync the folder here first"
-        )
+        why = f": {facts.error}" if facts and facts.error else ""
+        fix = "ml sync the folder here first, or set object_store to where it was put"
+        yield RULE.wait("SnapshotNotFound", f"{source.snapshot} is not in the object store{why}", _FIELD, fix)
     elif not facts.verified or facts.sha256 != source.snapshot:
         why = facts.error or "its bytes do not have the stated digest"
         yield RULE.refuse(
             "SnapshotCorrupt",
             f"{source.snapshot}: {why}",
             _FIELD,
-            "ml sync the folder again and write the digest that it prints",
+            "ml sync --rehash the folder, and write the digest that it prints",
         )
     else:
         yield RULE.passed(f"snapshot {source.snapshot[:19]} verified")

@@ -6,6 +6,7 @@ Does not: judge. Everything a rule or the plan may look at is in the result.
 
 from fnmatch import fnmatchcase
 
+from controller.api.addresses import catalogue_entry
 from controller.api.documents import Document
 from controller.api.experiment import Experiment
 from controller.facts.facts import DatasetFacts, Facts, GitFacts, PolicyFacts
@@ -37,7 +38,7 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         host=ports.inventory.host(),
         git=git,
         snapshot=inputs.snapshot_facts(spec.source.snapshot) if spec.source and spec.source.snapshot else None,
-        lock=inputs.lock_facts(git, source, lock, document.file) if lock else None,
+        lock=inputs.lock_facts(git, spec.source, lock, document.file) if lock else None,
         interpreter=None if spec.environment.image else inputs.interpreter_facts(spec.environment.python),
         datasets=_datasets(ports, document, git),
         secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),
@@ -53,7 +54,11 @@ def _namespace(document: Document) -> str:
 
 def _datasets(ports: Ports, document: Document, git: GitFacts | None) -> tuple[DatasetFacts, ...]:
     spec = experiment_of(document).spec
-    return tuple(ports.inputs.dataset_facts(document, git, dataset, ports.progress) for dataset in spec.datasets)
+    named = any(catalogue_entry(dataset.uri) for dataset in spec.datasets)
+    entries = ports.standing.datasets(ports.source, _namespace(document)) if named else ()
+    return tuple(
+        ports.inputs.dataset_facts(document, git, dataset, ports.progress, entries) for dataset in spec.datasets
+    )
 
 
 def _policy(ports: Ports, document: Document) -> PolicyFacts:

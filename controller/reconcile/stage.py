@@ -133,7 +133,7 @@ def _lock(ports: Ports, record: LaunchRecord) -> bytes | None:
         return None
     commit = record.git.commit if record.git else None
     try:
-        lock = ports.inputs.read_lock(record.document_file, record.git_source, commit, dependencies.manifest)
+        lock = ports.inputs.read_lock(record.document_file, record.spec.source, commit, dependencies.manifest)
     except LookupError as error:
         raise SourceUnreadableError(f"{dependencies.manifest} was there at preflight: {error.args[0]}") from error
     if dependencies.sha256 and digest_bytes(lock) != dependencies.sha256:

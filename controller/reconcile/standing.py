@@ -1,25 +1,25 @@
-"""Quota and TrustPolicy documents of the source: what stands for all experiments beside them.
+"""Quota, TrustPolicy and Dataset documents of the source: what stands for all experiments beside them.
 
 Promises: read again only when one of them changed; one that is invalid now, or whose deletion is not confirmed, stays
 in force as it was; quotas apply all, each with its own bounds. Rules of a TrustPolicy may only tighten what the
-operator's settings say, because whoever submits specs can write to the same folder: they raise the required trust
-level and ask for approval, and `allowNetwork` is left to the settings. What a rule demands and this release cannot
-check is refused, not ignored: signed commits and submitters need L3 (the level whose criteria include the signature
-of the commit), approvers need L4 (that of signed approvals).
+operator's settings and policies say, because whoever submits specs can write to the same folder: they raise the
+required trust level, ask for signatures and approvals, and `allowNetwork` is left to the settings. Every rule that
+matches applies; two that name different people must both be satisfied.
 Does not: judge.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from controller.api.catalog import Quota, TrustPolicy, TrustRule
+from controller.api.catalog import Dataset, PolicySubject, Quota, TrustPolicy, TrustRule
 from controller.api.documents import Document
 from controller.api.problems import InvalidDocumentError
+from controller.facts.facts import Subject, Subjects
 from controller.placement import Limit, limits_of
 from controller.ports.source import Key, Source, key_of
 
-KINDS = frozenset({"Quota", "TrustPolicy"})
+KINDS = frozenset({"Dataset", "Quota", "TrustPolicy"})
 
 
 class Standing:
@@ -44,7 +44,12 @@ class Standing:
     def rules(self, source: Source, document: Document) -> tuple[TrustRule, ...]:
         """The rules that match this spec, by namespace and path."""
         policies = (other.model for other in self._now(source) if isinstance(other.model, TrustPolicy))
-        return tuple(rule for policy in policies for rule in policy.spec.rules if _matches(rule, document))
+        return matching((rule for policy in policies for rule in policy.spec.rules), document)
+
+    def datasets(self, source: Source, namespace: str) -> tuple[Dataset, ...]:
+        """The catalogue entries of a namespace."""
+        models = (other.model for other in self._now(source))
+        return tuple(each for each in models if isinstance(each, Dataset) and each.metadata.namespace == namespace)
 
     def _now(self, source: Source) -> tuple[Document, ...]:
         with self._lock:
@@ -75,14 +80,16 @@ def _matches(rule: TrustRule, document: Document) -> bool:
     )
 
 
+def matching(rules: Iterable[TrustRule], document: Document) -> tuple[TrustRule, ...]:
+    """The rules that match this spec, by namespace and path."""
+    return tuple(rule for rule in rules if _matches(rule, document))
+
+
 def required_level(rules: Iterable[TrustRule]) -> str:
     """The highest level that the rules ask for; L0 without any."""
-    return max((level for rule in rules for level in _levels(rule)), default="L0")
+    return max((rule.min_trust_level for rule in rules), default="L0")
 
 
-def _levels(rule: TrustRule) -> Iterator[str]:
-    yield rule.min_trust_level
-    if rule.require_signed_commits or rule.submitters:
-        yield "L3"
-    if rule.approvers:
-        yield "L4"
+def subjects(stated: Iterable[tuple[PolicySubject, ...] | None]) -> tuple[Subjects, ...]:
+    """What several rules say of who may; one that says nothing is left out."""
+    return tuple(tuple(Subject(each.user, each.key_id) for each in rule) for rule in stated if rule is not None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from controller.api.canonical import digest_bytes
-from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.api.experiment import DatasetRef, Dependencies, GitSource, Source
 from controller.facts.facts import DatasetFacts, GitFacts
 from controller.inputs.local import InputSettings
 from controller.inputs.secrets import SecretDeclaration
@@ -86,13 +86,13 @@ def test_the_exported_source(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_the_lock(bench: Bench) -> None:
-    facts = bench.inputs.lock_facts(bench.git, SOURCE, Dependencies(manifest="requirements.lock"), bench.repo.spec)
+    facts = bench.inputs.lock_facts(bench.git, Source(git=SOURCE), Dependencies(manifest="requirements.lock"), bench.repo.spec)
     assert (facts.found, facts.sha256, facts.packages, facts.unpinned) == (True, digest_bytes(LOCK), 1, ())
-    assert bench.inputs.read_lock(bench.repo.spec, SOURCE, bench.git.commit, "requirements.lock") == LOCK
-    absent = bench.inputs.lock_facts(bench.git, SOURCE, Dependencies(manifest="none.lock"), bench.repo.spec)
+    assert bench.inputs.read_lock(bench.repo.spec, Source(git=SOURCE), bench.git.commit, "requirements.lock") == LOCK
+    absent = bench.inputs.lock_facts(bench.git, Source(git=SOURCE), Dependencies(manifest="none.lock"), bench.repo.spec)
     assert not absent.found
     with pytest.raises(LookupError):
-        bench.inputs.read_lock(bench.repo.spec, SOURCE, bench.git.commit, "none.lock")
+        bench.inputs.read_lock(bench.repo.spec, Source(git=SOURCE), bench.git.commit, "none.lock")
 
 
 def test_a_dataset_before_and_after_the_run(bench: Bench, tmp_path: Path) -> None:

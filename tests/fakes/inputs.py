@@ -1,14 +1,22 @@
 """Inputs whose facts a test sets, and whose staging writes small real files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from controller.api.canonical import digest_bytes
+from controller.api.catalog import Dataset
 from controller.api.documents import Document
-from controller.api.experiment import DatasetRef, Dependencies, GitSource
+from controller.api.experiment import DatasetRef, Dependencies, GitSource, Source
 from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
-from controller.ports.inputs import EnvironmentBuildError, Inputs, Progress, SourceUnreadableError, no_progress
+from controller.ports.inputs import (
+    EnvironmentBuildError,
+    Inputs,
+    Progress,
+    SourceUnreadableError,
+    Submission,
+    no_progress,
+)
 
 PYTHON = InterpreterFacts("3.11", True, "3.11.2", "cpython", "linux-x86_64", "/usr/bin/python3.11", "/usr")
 
@@ -40,6 +48,9 @@ class FakeInputs(Inputs):
     unreadable: str = ""
     """Why nothing can be exported; empty: it can."""
     calls: list[str] = field(default_factory=list)
+    submitted: Submission = field(default_factory=lambda: Submission(error="nobody submitted it"))
+    approved: list[bytes] = field(default_factory=list)
+    """Approvals beside every experiment."""
     refs: str = ""
     """Set it to say that a ref moved."""
 
@@ -51,12 +62,20 @@ class FakeInputs(Inputs):
         """As set."""
         return self.git
 
+    def submission(self, document: Document, git: GitFacts | None) -> Submission:
+        """As set."""
+        return self.submitted
+
+    def approvals(self, namespace: str, name: str) -> tuple[bytes, ...]:
+        """As set."""
+        return tuple(self.approved)
+
     def snapshot_facts(self, sha256: str) -> SnapshotFacts:
         """As set; absent otherwise."""
         return self.snapshots.get(sha256, SnapshotFacts(sha256, found=False))
 
     def lock_facts(
-        self, git: GitFacts | None, source: GitSource | None, dependencies: Dependencies, document_file: str = ""
+        self, git: GitFacts | None, source: Source | None, dependencies: Dependencies, document_file: str = ""
     ) -> LockFacts:
         """From `locks`; every line counts as a pinned package."""
         data = self.locks.get(dependencies.manifest)
@@ -69,7 +88,12 @@ class FakeInputs(Inputs):
         return self.interpreter
 
     def dataset_facts(
-        self, document: Document, git: GitFacts | None, dataset: DatasetRef, progress: Progress = no_progress
+        self,
+        document: Document,
+        git: GitFacts | None,
+        dataset: DatasetRef,
+        progress: Progress = no_progress,
+        catalogue: Sequence[Dataset] = (),
     ) -> DatasetFacts:
         """As set, else as the spec says."""
         return self.datasets.get(dataset.name) or DatasetFacts(
@@ -128,7 +152,7 @@ class FakeInputs(Inputs):
         """Was it built?"""
         return self._environment(lock).exists()
 
-    def read_lock(self, document_file: str, source: GitSource | None, commit: str | None, manifest: str) -> bytes:
+    def read_lock(self, document_file: str, source: Source | None, commit: str | None, manifest: str) -> bytes:
         """From `locks`."""
         return self.locks[manifest]
 

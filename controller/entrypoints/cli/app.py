@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("controller.entrypoints.cli.export", "One run as one file that anybody can verify."),
     "sync": ("controller.entrypoints.cli.sync", "Put a folder into an object store as a snapshot."),
+    "dataset": ("controller.entrypoints.cli.dataset", "The catalogue of datasets: add, list, show, verify, export."),
     "prune": ("controller.entrypoints.cli.maintain", "Remove old runs and caches (dry run by default)."),
     "backup": ("controller.entrypoints.cli.maintain", "Copy the store and the records to one file."),
     "restore": ("controller.entrypoints.cli.maintain", "Bring a backup back."),

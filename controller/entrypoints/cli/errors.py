@@ -44,7 +44,11 @@ class CommandError(Exception):
 
 _CODES = {
     "InvalidDocumentError": Exit.INVALID, "SettingsError": Exit.USAGE, "KeyRefusedError": Exit.NOT_ALLOWED,
-    "UnsafeFileError": Exit.REFUSED, "ArchiveError": Exit.REFUSED, "FencedError": Exit.NOT_ALLOWED, "StoreError": Exit.ERROR,
+    "UnsafeFileError": Exit.REFUSED, "ArchiveError": Exit.REFUSED, "FencedError": Exit.NOT_ALLOWED,
+    "StoreError": Exit.ERROR, "CatalogueError": Exit.NOT_FOUND, "AbsentError": Exit.NOT_FOUND,
+    "UnsafePathError": Exit.REFUSED,
+    "DamagedError": Exit.REFUSED, "ChangedError": Exit.REFUSED, "SnapshotError": Exit.REFUSED,
+    "DownloadError": Exit.REFUSED, "RowsError": Exit.REFUSED,
     "PermissionError": Exit.NOT_ALLOWED, "FileNotFoundError": Exit.NOT_FOUND, "FileExistsError": Exit.NOT_ALLOWED,
     "IsADirectoryError": Exit.USAGE, "NotADirectoryError": Exit.USAGE, "OSError": Exit.ERROR,
 }  # fmt: skip

@@ -99,7 +99,6 @@ def test_without_git_a_path_starts_at_the_specs_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [
-        ("s3://bucket/key", "UnsupportedScheme"),
         ("data/x", "UnsupportedScheme"),
         ("file://host/data", "UnsupportedScheme"),
         ("file:/etc/passwd", "PathOutsideRoots"),

@@ -83,7 +83,7 @@ FOUND = SnapshotFacts(sha("b"), found=True, verified=True)
                 "SnapshotNotFound",
                 f"{sha('b')} is not in the object store",
                 "spec.source.snapshot",
-                "ml sync the folder here first",
+                "ml sync the folder here first, or set object_store to where it was put",
             )
         ],
     ),
@@ -97,7 +97,7 @@ FOUND = SnapshotFacts(sha("b"), found=True, verified=True)
                 "SnapshotCorrupt",
                 f"{sha('b')}: object 12 has other bytes",
                 "spec.source.snapshot",
-                "ml sync the folder again and write the digest that it prints",
+                "ml sync --rehash the folder, and write the digest that it prints",
             )
         ],
     ),
@@ -111,7 +111,7 @@ FOUND = SnapshotFacts(sha("b"), found=True, verified=True)
                 "SnapshotCorrupt",
                 f"{sha('b')}: its bytes do not have the stated digest",
                 "spec.source.snapshot",
-                "ml sync the folder again and write the digest that it prints",
+                "ml sync --rehash the folder, and write the digest that it prints",
             )
         ],
     ),
