@@ -23,6 +23,7 @@ PURE_ROOMS = ("api", "facts", "plan", "preflight", "trust", "placement")
 VENDORS = {
     "click": ("entrypoints",),
     "cryptography": ("identity", "trust"),
+    "obstore": ("stores",),
     "docker": ("runtimes",),
     "jsonschema": ("api",),
     "kopf": ("entrypoints",),

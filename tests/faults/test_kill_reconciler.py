@@ -56,6 +56,8 @@ ELSEWHERE = {
     "objects.put": "tests/unit/stores/test_objects.py",
     "objects.put_many": "tests/unit/stores/test_objects.py",
     "objects.delete": "tests/unit/stores/test_objects.py",
+    "objects.upload": "tests/unit/stores/test_objects_s3.py",
+    "objects.remove": "tests/unit/stores/test_objects_s3.py",
 }
 """Steps that no command of this issue passes, and the test that kills them."""
 
