@@ -7,12 +7,13 @@ made again. One process uses it at a time: it and every git process that it star
 Does not: decide what a commit holds.
 """
 
+import errno
 import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -84,8 +85,7 @@ class Clone(Repository):
             self._held = self._hold()
             self._make()
         except OSError as error:
-            reason = "DiskFull" if error.errno == 28 else "RepositoryFailed"
-            raise RepositoryTroubleError(reason, f"the clone {folder} cannot be made: {error.strerror}") from error
+            raise _trouble_of_host(error, f"the clone {folder} cannot be made") from error
 
     def close(self) -> None:
         """Stop reading; the clone stays."""
@@ -120,7 +120,7 @@ class Clone(Repository):
     def _fetch(self, branch: str) -> None:
         upload, _ = self._remote.far_side
         shape = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
-        with durable.step(FETCH):
+        with _step(FETCH):
             refs = f"+refs/heads/{branch}:{_tracking(branch)}"
             self._git("fetch", *shape, upload, "--end-of-options", self._remote.url, refs, network=True)
         self._tips.pop(branch, None)
@@ -136,7 +136,7 @@ class Clone(Repository):
             )
             shape = ("--porcelain", "--no-verify", "--no-signed", "--no-recurse-submodules", receive, lease)
             try:
-                with durable.step(PUSH):
+                with _step(PUSH):
                     self._git("push", *shape, "--end-of-options", self._remote.url, f"{commit}:{ref}", network=True)
             except RepositoryTroubleError as trouble:
                 if trouble.reason == "PushRejected":
@@ -234,7 +234,7 @@ class Clone(Repository):
 
     def mark(self, commit: str) -> None:
         """See Repository."""
-        with durable.step(MARK):
+        with _step(MARK):
             self._git("update-ref", "--end-of-options", SEEN, commit)
 
     def commit(self, parent: str | None, files: Mapping[str, bytes], message: str) -> str:
@@ -249,7 +249,7 @@ class Clone(Repository):
         except Conflict as error:
             raise RepositoryTroubleError("RepositoryFailed", f"a status cannot be committed: {error}") from error
         made = self._commit_object(trees[-1].oid, parent, message)
-        with durable.step(COMMIT):
+        with _step(COMMIT):
             self._git("unpack-objects", "-q", data=pack([*blobs.values(), *trees, made]))
         return made.oid
 
@@ -322,6 +322,21 @@ class Clone(Repository):
             trouble = trouble_of(error, self._remote.url)
             self._broken |= trouble.reason == "RepositoryCorrupt"
             raise trouble from error
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    """A durable step whose failure is a trouble of the repository."""
+    try:
+        with durable.step(name):
+            yield
+    except OSError as error:
+        raise _trouble_of_host(error, "the clone cannot be written") from error
+
+
+def _trouble_of_host(error: OSError, what: str) -> RepositoryTroubleError:
+    reason = "DiskFull" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "RepositoryFailed"
+    return RepositoryTroubleError(reason, f"{what}: {error.strerror}; what runs goes on")
 
 
 def _tracking(branch: str) -> str:
