@@ -53,6 +53,11 @@ RUN_POINTS = [
 
 ELSEWHERE = {
     "store.migrate": "tests/faults/test_store_kill.py",
+    "clone.create": "tests/faults/test_git_kill.py",
+    "clone.fetch": "tests/faults/test_git_kill.py",
+    "clone.mark": "tests/faults/test_git_kill.py",
+    "clone.commit": "tests/faults/test_git_kill.py",
+    "clone.push": "tests/faults/test_git_kill.py",
     "objects.put": "tests/unit/stores/test_objects.py",
     "objects.put_many": "tests/unit/stores/test_objects.py",
     "objects.delete": "tests/unit/stores/test_objects.py",
