@@ -258,14 +258,23 @@ def _image(spec: Values, found: Findings) -> None:
         found.add(("spec", "environment", "image"), "InvalidImage", "is no reference of an image", fix)
 
 
+_SBATCH = re.compile(r"^\s*#SBATCH", re.MULTILINE)
+
+
 def _command(spec: Values, found: Findings) -> None:
     command = _list(spec, "command")
     if command and isinstance(command[0], str) and not command[0].strip():
         found.add(("spec", "command", 0), "InvalidCommand", "the program has no name", "write a program such as python")
     for index, text in enumerate(command):
-        if isinstance(text, str) and ("\n" in text or "\r" in text):
-            fix = "put the script into a file of the source and run that"
-            found.add(("spec", "command", index), "InvalidCommand", "an argument may not contain line ends", fix)
+        if isinstance(text, str) and "\r" in text:
+            what, fix = "an argument may not contain a carriage return", "end its lines with a line feed alone"
+            found.add(("spec", "command", index), "InvalidCommand", what, fix)
+        elif isinstance(text, str) and _SBATCH.search(text):
+            what, fix = "a line of an argument is a directive of Slurm", "write it otherwise, such as '# SBATCH'"
+            found.add(("spec", "command", index), "InvalidCommand", what, fix)
+        elif index == 0 and isinstance(text, str) and "\n" in text:
+            fix = "write [bash, -c, <the script>], or put it into a file of the source and run that"
+            found.add(("spec", "command", index), "InvalidCommand", "a program's name has no line ends", fix)
 
 
 def _paths(spec: Values, found: Findings) -> None:

@@ -146,3 +146,37 @@ def test_a_spec_that_goes_away_ends_the_following(slow: Repo) -> None:
         _, err = process.communicate()
     assert process.returncode == 7, err
     assert re.search(r"the spec was removed: slow-[a-z2-7]{8} was cancelled\n", err)
+
+
+SCRIPT = """\
+apiVersion: fetchml.dev/v1alpha1
+kind: Experiment
+metadata: {name: script}
+spec:
+  command:
+    - bash
+    - -c
+    - |
+      printf '%s\\n' "$1" > $(results)/out.txt
+      echo first;\techo second
+    - name
+    - "a\\tb\\nPreflight   Pass: 99 of 99 rules pass"
+  parameters: {text: "x\\nTrust       at most L4"}
+  resources: {cpu: 100m, memory: 128Mi, disk: 16Mi}
+  reproducibility: {minTrustLevel: L0}
+"""
+
+
+def test_a_script_in_an_argument_runs_as_written_and_imitates_nothing(project: Repo) -> None:
+    project.write("specs/script.yaml", SCRIPT)
+    shown = project.ml("explain", "specs/script.yaml").out
+    assert len([line for line in shown.splitlines() if line.startswith("Preflight ")]) == 1
+    assert len([line for line in shown.splitlines() if line.startswith("Trust ")]) == 1
+    (command,) = [line.removeprefix("Command").strip() for line in shown.splitlines() if line.startswith("Command")]
+    words = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    assert words[-2] == "a\tb\nPreflight   Pass: 99 of 99 rules pass", "what is shown means the same to bash"
+    assert project.ml("run", "specs/script.yaml").out.endswith("first\nsecond\n")
+    (results,) = (project.root / ".fetchml" / "experiments").glob("script-*/results")
+    assert (results / "out.txt").read_text() == "a\tb\nPreflight   Pass: 99 of 99 rules pass\n"

@@ -16,8 +16,10 @@ from controller.entrypoints.cli.opening import Opened, open_experiment
 from controller.entrypoints.cli.output import (
     FORMATS,
     ProgressLine,
+    command_line,
     emit,
     examples,
+    one_line,
     output_option,
     output_option_with,
     paint,
@@ -179,13 +181,13 @@ def _next(found: Explained, path: str) -> str:
 
 
 def _plan_lines(explained: dict[str, Any], plan: dict[str, Any]) -> list[str]:
-    rows = [("Plan", explained["planSha256"]), ("Command", shlex.join(plan["command"]))]
+    rows = [("Plan", explained["planSha256"]), ("Command", command_line(plan["command"]))]
     source = plan.get("source", {})
     if source:
         commit = (source.get("commit") or "not found")[:12]
         rows.append(("Source", source.get("snapshot") or f"commit {commit}, path {source['path']}"))
     if plan.get("parameters"):
-        rows.append(("Parameters", " ".join(f"{key}={value}" for key, value in plan["parameters"].items())))
+        rows.append(("Parameters", " ".join(f"{key}={one_line(value)}" for key, value in plan["parameters"].items())))
     interpreter = plan.get("environment", {}).get("interpreter")
     if interpreter:
         lock = plan["environment"].get("dependencies")
@@ -238,4 +240,6 @@ def _difference(value: dict[str, Any]) -> str:
 
 
 def _changes(changes: list[dict[str, Any]]) -> str:
-    return "\n".join(f"  {change['field']}: {change['old']} -> {change['new']}" for change in changes)
+    return "\n".join(
+        f"  {change['field']}: {one_line(change['old'])} -> {one_line(change['new'])}" for change in changes
+    )

@@ -94,6 +94,23 @@ def paint(word: str, shown: str | None = None) -> str:
     return text if is_plain() or word not in COLOURS else click.style(text, fg=COLOURS[word])
 
 
+def one_line(value: object) -> str:
+    """A value of a spec on one line: line ends and what could steer a terminal or imitate our lines are escaped."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """A command as a shell would read it, on one line; bash's $'...' where a word has line ends or tabs."""
+    import shlex
+
+    return " ".join(shlex.quote(word) if word.isprintable() else _dollar_quoted(word) for word in words)
+
+
+def _dollar_quoted(word: str) -> str:
+    return "$'" + one_line(word.replace("\\", "\\\\").replace("'", "\\'")) + "'"
+
+
 def age(seconds: float) -> str:
     """12s, 5m, 3h, 9d, as kubectl prints ages."""
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
