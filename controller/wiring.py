@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controller.settings import Settings, base_path, data_home, load_settings
+from controller.settings import Settings, SettingsError, base_path, data_home, load_settings
 
 if TYPE_CHECKING:
+    from controller.api.catalog import TrustRule
     from controller.inputs.clone import Clone
     from controller.ports.events import Events
     from controller.ports.inputs import Inputs, Progress
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from controller.ports.source import Source
     from controller.ports.store import ExperimentRow, Lease, Store
     from controller.reconcile.context import Ports
+    from controller.ports.trust import Trust
     from controller.sources.git import Branches, BranchSource
     from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
@@ -38,6 +40,8 @@ class Place:
     base: Path
     clone: Path | None = field(default=None, kw_only=True)
     """The bare clone that specs are read from; None: they lie in `root`."""
+    trust_root: str = ""
+    """Folder of the operator's trust root; empty: trust/ of the repository."""
 
     @property
     def store(self) -> Path:
@@ -46,8 +50,8 @@ class Place:
 
     @property
     def trust(self) -> Path:
-        """Public keys."""
-        return self.root / TRUST_FOLDER
+        """Public keys, and whose they are."""
+        return Path(self.trust_root).expanduser() if self.trust_root else self.root / TRUST_FOLDER
 
 
 def find_root(path: Path) -> Path:
@@ -63,7 +67,7 @@ def find_root(path: Path) -> Path:
 def place_of(path: Path, settings: Settings) -> Place:
     """Root and base path for a spec or folder."""
     root = find_root(path)
-    return Place(root, base_path(root, settings))
+    return Place(root, base_path(root, settings), settings.trust_root)
 
 
 _NONCE = os.urandom(4).hex()
@@ -145,11 +149,11 @@ def hold_folder(folder: Path) -> "FolderLease":
     return lease
 
 
-def open_signer(place: Place, settings: Settings) -> "Signer | None":
-    """The newest key of this user that the repository trusts, opened and checked; or None."""
+def open_signer(place: Place, settings: Settings, use: str = "runs") -> "Signer | None":
+    """The newest key of this user that is trusted for a use (trust.root.USES), opened and checked; or None."""
     from controller.identity.keys import FileSigner, default_key
 
-    key = default_key(data_home(settings), place.trust)
+    key = default_key(data_home(settings), place.trust, use)
     return FileSigner(key.private) if key and key.private else None
 
 
@@ -218,11 +222,46 @@ def open_source(
     """
     from controller.inventory.clock import SystemClock
     from controller.sources.folder import FolderSource
+            rules=operator_rules(settings),
 
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
+        trust=open_trust(place),
     below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
     prefix = "" if below == "." else below + "/"
     known = [row.key for row in rows if row.place.startswith(prefix)]
+def open_trust(place: Place) -> "Trust":
+    """Whose word counts here."""
+    from controller.identity.commit_signatures import FolderTrust
+
+    return FolderTrust(place.trust, of_operator=bool(place.trust_root))
+
+
+def operator_rules(settings: Settings) -> "tuple[TrustRule, ...]":
+    """The rules of the operator's own trust policies.
+
+    Raises:
+        SettingsError: a file cannot be read, or holds something else.
+        InvalidDocumentError: a document in it is invalid.
+    """
+    from controller.api.catalog import TrustPolicy
+    from controller.api.documents import load
+    from controller.api.problems import InvalidDocumentError
+
+    rules: list[TrustRule] = []
+    for file in settings.trust_policies:
+        try:
+            loaded = load(Path(file).expanduser().read_bytes(), file)
+        except OSError as error:
+            raise SettingsError(f"trust_policies: {file}: {error.strerror}") from error
+        if loaded.problems:
+            raise InvalidDocumentError(loaded.problems)
+        for document in loaded.documents:
+            if not isinstance(document.model, TrustPolicy):
+                raise SettingsError(f"trust_policies: {file} holds a {document.kind}; only TrustPolicy is read there")
+            rules += document.model.spec.rules
+    return tuple(rules)
+
+
     return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix, expected=expected)
 
 

@@ -29,6 +29,7 @@ from controller.api.manifest_records import (
     ResourcesRecord,
     RuntimeRecord,
     SourceRecord,
+    SubmissionRecord,
     Timestamp,
     TrustCeiling,
 )
@@ -66,6 +67,8 @@ class RunManifest(Record):
     source: SourceRecord | None = None
     """Absent: the command needs no code, or it came from a snapshot."""
     commit_id: Commit | None = None
+    submission: SubmissionRecord | None = None
+    """Absent: no commit vouched for the spec, or nobody looked."""
     snapshot: Sha256 | None = None
     deps_manifest: DepsManifest | None = None
     image: str | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-from controller.api.base import Sha256
+from controller.api.base import Commit, Sha256
 
 Timestamp = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$")
@@ -69,6 +69,17 @@ class SourceRecord(Record):
     repo: str
     """As written in the spec; "." is the repository that holds the spec."""
     path: str = "."
+
+
+class SubmissionRecord(Record):
+    """Whose signatures the spec rested on at launch."""
+
+    commits: tuple[Commit, ...] = Field(min_length=1, strict=False)
+    """The commits that brought the spec as it stood."""
+    signers: tuple[str, ...] = Field(strict=False)
+    """Who signed each, by the reconciler's trust root; empty where that was not shown."""
+    keys: tuple[str, ...] = Field(strict=False)
+    """Fingerprints, likewise."""
 
 
 class DepsManifest(Record):

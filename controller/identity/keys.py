@@ -22,13 +22,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from controller.identity.revocations import REVOKED, revocations
-from controller.identity.safe_files import UnsafeFileError, read_regular, write_new
+from controller.identity.revocations import REVOKED, Revocation, revocations
+from controller.identity.safe_files import key_facts, read_regular, write_new
+from controller.identity.trust_folder import PUBLIC_SUFFIX, read_trust, record_key
+from controller.identity.trust_folder import public_keys as trust_root
 from controller.ports import durable
-from controller.ports.signer import Signer
-from controller.trust.envelope import key_id_of, seal
+from controller.ports.signer import KeyFacts, Signer
+from controller.trust.envelope import seal
+from controller.trust.keyid import key_id_of
+from controller.trust.root import Entry, TrustRoot
 
-PUBLIC_SUFFIX = ".pub.pem"
 _MAX_PEM = 4096
 
 WRITE_KEY = durable.register("identity.write_key", "the private key exists")
@@ -48,8 +51,13 @@ class KeyInfo:
     """None: only the public half is known here."""
     public: Path | None = None
     """None: the repository does not trust it."""
-    revoked: str = ""
-    """Why it was revoked; empty while it is valid."""
+    revoked: Revocation | None = None
+    owner: str = ""
+    """As the trust root names it."""
+    uses: tuple[str, ...] = ()
+    """What its signature counts for here; nothing once it is revoked."""
+    since: str = ""
+    """RFC 3339 UTC, as the trust root says."""
 
     @property
     def usable(self) -> bool:
@@ -62,8 +70,10 @@ def keys_folder(data_home: Path) -> Path:
     return data_home / "fetchml" / "keys"
 
 
-def new_key(data_home: Path, trust_folder: Path | None = None) -> KeyInfo:
-    """Make a key pair; with `trust_folder`, publish its public half there.
+def new_key(
+    data_home: Path, trust_folder: Path | None = None, *, owner: str = "", uses: tuple[str, ...] = (), since: str = ""
+) -> KeyInfo:
+    """Make a key pair; with `trust_folder`, publish its public half there, and say whose it is when there is an owner.
 
     Raises:
         OSError: a file or folder cannot be written.
@@ -78,7 +88,10 @@ def new_key(data_home: Path, trust_folder: Path | None = None) -> KeyInfo:
     path = folder / f"{key_id}.pem"
     with durable.step(WRITE_KEY):
         write_new(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    return KeyInfo(key_id, path, publish(public, trust_folder) if trust_folder else None)
+    if trust_folder and owner:  # first what it may do: published alone it could record runs
+        record_key(trust_folder, Entry(key_id, since, uses or ("runs",), owner))
+    published = publish(public, trust_folder) if trust_folder else None
+    return KeyInfo(key_id, path, published, owner=owner, uses=uses or ("runs",), since=since)
 
 
 def publish(public_pem: bytes, trust_folder: Path) -> Path:
@@ -91,10 +104,14 @@ def publish(public_pem: bytes, trust_folder: Path) -> Path:
     return path
 
 
-def rotate(data_home: Path, trust_folder: Path) -> tuple[KeyInfo, KeyInfo | None]:
-    """Make a new key, which signs from now on; returns it and the one it replaces, whose signatures stay valid."""
-    old = default_key(data_home, trust_folder)
-    return new_key(data_home, trust_folder), old
+def rotate(data_home: Path, trust_folder: Path, use: str = "runs", since: str = "") -> tuple[KeyInfo, KeyInfo | None]:
+    """Make a new key of the same owner and uses, which signs from now on.
+
+    Returns it and the one it replaces, whose signatures stay valid. `since` is RFC 3339 UTC, as for `new_key`.
+    """
+    old = default_key(data_home, trust_folder, use)
+    owner, uses = (old.owner, old.uses) if old else ("", ())
+    return new_key(data_home, trust_folder, owner=owner, uses=uses, since=since), old
 
 
 def list_keys(data_home: Path, trust_folder: Path | None = None) -> tuple[KeyInfo, ...]:
@@ -104,43 +121,26 @@ def list_keys(data_home: Path, trust_folder: Path | None = None) -> tuple[KeyInf
         ValueError: the trust folder holds something that is not a key under its own id.
     """
     private = _private_keys(keys_folder(data_home))
-    root = trust_root(trust_folder) if trust_folder else {}
-    why = {key_id: gone.reason for key_id, gone in revocations(trust_folder).items()} if trust_folder else {}
+    root = read_trust(trust_folder) if trust_folder else TrustRoot()
+    gone = revocations(trust_folder) if trust_folder else {}
+    others = sorted((root.keys.keys() | root.entries.keys()) - private.keys())
     return tuple(
         KeyInfo(
             key_id,
             private.get(key_id),
-            trust_folder / f"{key_id}{PUBLIC_SUFFIX}" if trust_folder and key_id in root else None,
-            why.get(key_id, ""),
+            trust_folder / f"{key_id}{PUBLIC_SUFFIX}" if trust_folder and key_id in root.keys else None,
+            gone.get(key_id),
+            root.owner(key_id),
+            root.uses(key_id),
+            root.entries[key_id].since if key_id in root.entries else "",
         )
-        for key_id in (*private, *sorted(root.keys() - private.keys()))
+        for key_id in (*private, *others)
     )
 
 
-def default_key(data_home: Path, trust_folder: Path) -> KeyInfo | None:
-    """The newest key that may sign for this repository; None when there is none."""
-    return next((key for key in list_keys(data_home, trust_folder) if key.usable), None)
-
-
-def trust_root(folder: Path) -> dict[str, bytes]:
-    """Key id to public PEM, of every ``*.pub.pem`` in a trust folder, revoked ones included.
-
-    Raises:
-        UnsafeFileError: a file is a symlink, is not an Ed25519 public key, or is named after another key.
-        OSError: a file cannot be read.
-    """
-    root = {}
-    for path in sorted(folder.glob(f"*{PUBLIC_SUFFIX}")):
-        pem = read_regular(path, _MAX_PEM)
-        key_id = path.name.removesuffix(PUBLIC_SUFFIX)
-        try:
-            actual = key_id_of(pem)
-        except ValueError as error:
-            raise UnsafeFileError(f"{path.name}: {error}") from error
-        if actual != key_id:
-            raise UnsafeFileError(f"{path.name} holds the key {actual}; a public key must be named after its own id")
-        root[key_id] = pem
-    return root
+def default_key(data_home: Path, trust_folder: Path, use: str = "runs") -> KeyInfo | None:
+    """The newest key of this user that the trust folder allows for a use; None when there is none."""
+    return next((key for key in list_keys(data_home, trust_folder) if key.usable and use in key.uses), None)
 
 
 def revoked_keys(folder: Path) -> frozenset[str]:
@@ -181,6 +181,10 @@ class FileSigner(Signer):
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """The DSSE envelope over the payload verbatim."""
         return seal(payload_type, payload, self.key_id, self._load().sign)
+
+    def key_facts(self) -> KeyFacts | None:
+        """See Signer."""
+        return key_facts(self._path)
 
     def _load(self) -> Ed25519PrivateKey:
         _check_folder(self._path.parent)

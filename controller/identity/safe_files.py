@@ -10,6 +10,8 @@ import os
 import stat
 from pathlib import Path
 
+from controller.ports.signer import KeyFacts
+
 
 class UnsafeFileError(ValueError):
     """A key, or a file in its place, that must not be believed; the text says which and why."""
@@ -46,6 +48,16 @@ def _check_private(path: Path, info: os.stat_result) -> None:
         raise PermissionError(f"{path} belongs to user id {info.st_uid}, not to you ({os.geteuid()})")
     if info.st_mode & 0o077:
         raise PermissionError(f"others may read {path}; run: chmod 600 {path}")
+
+
+def key_facts(path: Path) -> KeyFacts | None:
+    """Who can read a private key file; None when it cannot be looked at."""
+    try:
+        file, folder = path.lstat(), path.parent.lstat()
+    except OSError:
+        return None
+    private = stat.S_ISREG(file.st_mode) and not file.st_mode & 0o077 and not folder.st_mode & 0o077
+    return KeyFacts(file.st_uid, private and stat.S_ISDIR(folder.st_mode) and file.st_uid == folder.st_uid)
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:

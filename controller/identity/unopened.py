@@ -8,7 +8,9 @@ is about to start a run opens `keys.FileSigner` instead.
 from pathlib import Path
 
 from controller.identity.revocations import revocations
-from controller.ports.signer import Signer
+from controller.identity.safe_files import key_facts
+from controller.identity.trust_folder import PUBLIC_SUFFIX, read_entries
+from controller.ports.signer import KeyFacts, Signer
 
 
 class UnopenedSigner(Signer):
@@ -24,12 +26,16 @@ class UnopenedSigner(Signer):
 
         return FileSigner(self._path).sign(payload_type, payload)
 
+    def key_facts(self) -> KeyFacts | None:
+        """See Signer."""
+        return key_facts(self._path)
+
 
 def unopened_signer(data_home: Path, trust_folder: Path) -> UnopenedSigner | None:
     """The newest private key whose public half this repository trusts, by name; None when there is none."""
-    trusted = {path.name.removesuffix(".pub.pem") for path in trust_folder.glob("*.pub.pem")} - set(
-        revocations(trust_folder)
-    )
+    barred = {key_id for key_id, entry in read_entries(trust_folder).items() if "runs" not in entry.uses}
+    published = {path.name.removesuffix(PUBLIC_SUFFIX) for path in trust_folder.glob(f"*{PUBLIC_SUFFIX}")}
+    trusted = published - barred - set(revocations(trust_folder))
     mine = [path for path in (data_home / "fetchml" / "keys").glob("*.pem") if path.stem in trusted]
     newest = max(mine, key=lambda path: (path.lstat().st_mtime_ns, path.name), default=None)
     return UnopenedSigner(newest) if newest else None

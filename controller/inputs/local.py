@@ -15,6 +15,7 @@ from controller.api.documents import Document
 from controller.api.experiment import DatasetRef, Dependencies, GitSource, Source
 from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, LockFacts, SecretFacts, SnapshotFacts
 from controller.inputs import datasets, export, lockfile, snapshots
+from controller.inputs import submission as submissions
 from controller.inputs.beneath import UnsafePathError, refused
 from controller.inputs.environments import Environments
 from controller.inputs.catalogue import version_of
@@ -26,7 +27,7 @@ from controller.inputs.secrets import SecretDeclaration, Secrets
 from controller.inputs.remote_data_facts import StoredData
 from controller.inputs.statcache import StatCache
 from controller.inputs.trees import address, normal
-from controller.ports.inputs import Inputs, Progress, no_progress
+from controller.ports.inputs import Inputs, Progress, Submission, no_progress
 from controller.ports.objectstore import ObjectStore
 
 _REMEMBERED = 1024
@@ -81,6 +82,14 @@ class LocalInputs(Inputs):
         if len(self._newest) >= _REMEMBERED:
             self._newest = {}
         return git_facts(document, source, self._root, self._settings.ref or "HEAD", self._base, self._newest)
+
+    def submission(self, document: Document, git: GitFacts | None) -> Submission:
+        """See Inputs."""
+        return submissions.submission(self._root, self._settings.ref or "HEAD", document, git)
+
+    def approvals(self, namespace: str, name: str) -> tuple[bytes, ...]:
+        """See Inputs."""
+        return submissions.approvals(self._root, namespace, name)
 
     def snapshot_facts(self, sha256: str) -> SnapshotFacts:
         """See Inputs."""

@@ -4,6 +4,16 @@ Promises: the private key never leaves the adapter; bytes are signed as DSSE (se
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """Who can read the private key, as the file system says."""
+
+    owner_uid: int
+    private: bool
+    """A regular file of mode 0600 or less, in a folder that only its owner enters, both of one user."""
 
 
 class Signer(ABC):
@@ -19,3 +29,7 @@ class Signer(ABC):
         Raises:
             OSError: the key cannot be read.
         """
+
+    def key_facts(self) -> KeyFacts | None:
+        """Who can read it; None when that cannot be shown."""
+        return None

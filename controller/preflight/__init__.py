@@ -31,6 +31,7 @@ from controller.preflight import (
     sandbox,
     secrets,
     snapshot,
+    submitter,
     tree,
     trust,
 )
@@ -43,6 +44,7 @@ RULES: tuple[Check, ...] = (
     commit.check,
     tree.check,
     pushed.check,
+    submitter.check,
     snapshot.check,
     environment.check,
     dependencies.check,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from controller.api.catalog import TrustRule
 
 from controller.api.documents import Document
 from controller.api.problems import Problem
@@ -24,6 +25,7 @@ from controller.ports.runtime import Runtime
 from controller.ports.signer import Signer
 from controller.ports.source import Key, Source
 from controller.ports.store import AttemptRow, ExperimentRow, RunRow, Store
+from controller.ports.trust import NoTrust, Trust
 from controller.preflight import Preflight
 from controller.reconcile.outcome import Outcome
 from controller.reconcile.place import Line
@@ -44,6 +46,8 @@ class Policy:
     max_memory: int = 0
     log_bytes: int = 64 * 2**20
     poll_seconds: float = 0.5
+    rules: tuple[TrustRule, ...] = ()
+    """Of the operator's own trust policies; those of the source are read beside them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ class Ports:
     """Folder of our records."""
     policy: Policy = field(default_factory=Policy)
     progress: Progress = no_progress
-    trust_root: Callable[[], dict[str, bytes]] = dict
-    """Key id to public key, PEM."""
+    trust: Trust = field(default_factory=NoTrust)
+    """Whose word counts."""
     placing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a run is placed and its intent committed: two workers never hand out the same CPU."""
     line: Line = field(default_factory=Line)

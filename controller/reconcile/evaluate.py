@@ -44,7 +44,7 @@ def evaluate_document(ports: Ports, document: Document, row: ExperimentRow | Non
     experiment = experiment_of(document)
     facts = observe(ports, document, row)
     plan = build_plan(experiment, facts, ports.runtime.name)
-    ceiling = launch_ceiling(experiment, facts, ports.runtime.name)
+    ceiling = launch_ceiling(experiment, facts, ports.runtime.name, plan.sha256)
     preflight = evaluate(experiment, plan, facts, ceiling)
     return Evaluation(document, experiment, facts, plan, ceiling, preflight)
 

@@ -11,7 +11,7 @@ from typing import Any
 from controller.api.base import seconds
 from controller.api.documents import Document
 from controller.api.experiment import Experiment, ExperimentSpec, GitSource
-from controller.facts.facts import DatasetFacts, Facts, GitFacts, InterpreterFacts
+from controller.facts.facts import DatasetFacts, Facts, GitFacts, InterpreterFacts, SubmissionFacts
 from controller.trust.levels import Judgement
 
 
@@ -28,6 +28,7 @@ def launch_record(document: Document, experiment: Experiment, facts: Facts, ceil
         "interpreter": asdict(facts.interpreter) if facts.interpreter else None,
         "datasets": [asdict(dataset) | {"mount_path": mounts[dataset.name]} for dataset in facts.datasets],
         "facts_sha256": facts.sha256(),
+        "submission": _submission(facts.submission),
         "resolved": resolved(facts),
         "trust_ceiling": {"level": ceiling.level, "caps": [asdict(cap) for cap in ceiling.caps]},
     }
@@ -44,6 +45,13 @@ def resolved(facts: Facts) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+def _submission(seen: SubmissionFacts) -> dict[str, Any] | None:
+    """As the manifest has it."""
+    if not seen.commits:
+        return None
+    return {"commits": list(seen.commits), "signers": list(seen.signers), "keys": list(seen.keys)}
+
+
 class LaunchRecord:
     """The launch record, read back."""
 

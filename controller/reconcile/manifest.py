@@ -65,6 +65,7 @@ def _common(ports: Ports, run: RunRow, attempts: Sequence[AttemptRow]) -> dict[s
         "created_at": run.created_at,
         "source": {"repo": source.repo, "path": source.path} if source else None,
         "commit_id": git.commit if git and source else None,
+        "submission": run.launch.get("submission"),
         "snapshot": record.spec.source.snapshot if record.spec.source else None,
         "deps_manifest": {"manifest": lock.manifest, "sha256": plan["environment"]["dependencies"]["sha256"]}
         if lock

@@ -13,7 +13,8 @@ from controller.facts.facts import DatasetFacts, Facts, GitFacts, PolicyFacts
 from controller.ports.source import key_of
 from controller.ports.store import ExperimentRow
 from controller.reconcile.context import Ports
-from controller.reconcile.standing import required_level
+from controller.reconcile.standing import matching, required_level, subjects
+from controller.reconcile.submitted import Submitted, submitted
 
 
 def experiment_of(document: Document) -> Experiment:
@@ -34,6 +35,7 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
     source = spec.source.git if spec.source else None
     git = inputs.git_facts(document, source)
     lock = spec.environment.dependencies
+    people = submitted(ports, document, git)
     return Facts(
         host=ports.inventory.host(),
         git=git,
@@ -42,10 +44,12 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         interpreter=None if spec.environment.image else inputs.interpreter_facts(spec.environment.python),
         datasets=_datasets(ports, document, git),
         secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),
-        policy=_policy(ports, document),
+        policy=_policy(ports, document, people),
         places=tuple(sorted(ports.source.places(key_of(document)))),
         approved_plans=ports.store.approvals(row.uid) if row else None,
     )
+        submission=people.submission,
+        approvals=people.approvals,
 
 
 def _namespace(document: Document) -> str:
@@ -61,12 +65,19 @@ def _datasets(ports: Ports, document: Document, git: GitFacts | None) -> tuple[D
     )
 
 
-def _policy(ports: Ports, document: Document) -> PolicyFacts:
+def _policy(ports: Ports, document: Document, people: Submitted) -> PolicyFacts:
     policy = ports.policy
-    rules = ports.standing.rules(ports.source, document)
+    mine = matching(policy.rules, document)  # only the operator's may grant
+    rules = (*mine, *ports.standing.rules(ports.source, document))
     return PolicyFacts(
-        network_full_allowed=any(fnmatchcase(_namespace(document), pattern) for pattern in policy.allow_network),
+        network_full_allowed=any(fnmatchcase(_namespace(document), pattern) for pattern in policy.allow_network)
+        or any(rule.allow_network for rule in mine),
         require_approval=policy.require_approval or any(rule.require_approval for rule in rules),
         min_trust_level=required_level(rules),
         signing_key=ports.signer is not None,
+        require_signed_commits=any(rule.require_signed_commits for rule in rules),
+        submitters=subjects(rule.submitters for rule in rules),
+        approvers=subjects(rule.approvers for rule in rules),
+        submitter_is_reconciler=people.by_reconciler,
+        submitter_why=people.why,
     )

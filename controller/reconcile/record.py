@@ -4,6 +4,7 @@ Promises: repeatable until the last commit; the statement is verified from its f
 recorded. A run that never started has no manifest, and its status says so. Does not: decide the outcome.
 """
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from controller.ports.signer import Signer
 from controller.ports.store import AttemptRow, RunRow
 from controller.reconcile.attempt import discard_scratch
 from controller.reconcile.context import Ports
-from controller.reconcile.files import RunFiles, run_files, write_atomic
+from controller.reconcile.files import RunFiles, run_files, write_atomic, write_together
 from controller.reconcile.manifest import final_manifest
 from controller.reconcile.times import timestamp
+from controller.trust.approval import FOLDER, Approval, ApprovalError, approval_name, read_approval, reviewers
 from controller.trust.envelope import PAYLOAD_TYPE
-from controller.trust.levels import Judgement, judge_run
+from controller.trust.levels import Judgement, Later, judge_run
 from controller.trust.statement import provenance_statement
 from controller.trust.verdict import verdict_statement
 
@@ -63,7 +65,9 @@ def _prove(ports: Ports, run: RunRow, manifest: RunManifest) -> dict[str, Any]:
     data = manifest_bytes(manifest)
     write_atomic(files.manifest, data)
     provenance: dict[str, Any] = {"manifest": _shown(ports, files.manifest), "manifest_sha256": digest_bytes(data)}
-    judgement = judge_run(manifest, plan_sha256=digest_bytes(files.plan.read_bytes()), signed=ports.signer is not None)
+    later = Later(reviewers=_keep_approvals(ports, run, files))
+    plan_sha256 = digest_bytes(files.plan.read_bytes())
+    judgement = judge_run(manifest, plan_sha256=plan_sha256, signed=ports.signer is not None, later=later)
     result = {
         "trust": {"level": judgement.level, "caps": [asdict(cap) for cap in judgement.caps]},
         "provenance": provenance,
@@ -77,6 +81,22 @@ def _prove(ports: Ports, run: RunRow, manifest: RunManifest) -> dict[str, Any]:
         "key_id": ports.signer.key_id,
     }
     return result
+
+
+def _keep_approvals(ports: Ports, run: RunRow, files: RunFiles) -> tuple[str, ...]:
+    """Put the approvals of this plan beside its run, so that they can be verified with it; who gave them."""
+    kept: dict[Path, bytes] = {}
+    valid: list[Approval] = []
+    for envelope in ports.inputs.approvals(run.key.namespace, run.key.name):
+        with suppress(ApprovalError, OSError, ValueError):  # a trust root that cannot be read: nobody approved
+            approval = read_approval(envelope, ports.trust.root())
+            if (approval.plan_sha256, approval.experiment) == (run.plan_sha256, str(run.key)):
+                kept[files.folder / FOLDER / approval_name(approval.plan_sha256, approval.key_id)] = envelope
+                valid.append(approval)
+    for path in kept:
+        path.parent.mkdir(exist_ok=True)
+    write_together(kept)
+    return reviewers(tuple(valid), run.plan_sha256)
 
 
 def _sign(ports: Ports, signer: Signer, files: RunFiles, data: bytes, judgement: Judgement) -> None:

@@ -9,7 +9,6 @@ Does not: read files or keys from disk, hold a private key, or look inside the p
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,19 +19,19 @@ from securesystemslib.exceptions import UnverifiedSignatureError, VerificationEr
 from securesystemslib.signer import Signature, SSlibKey
 
 from controller.api.canonical import canonical_bytes
+from controller.trust.keyid import key_id_of, raw_key
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_ENVELOPE_BYTES = 64 * 2**20
-# RFC 8410: SEQUENCE { SEQUENCE { OID 1.3.101.112 }, BIT STRING (32 bytes) }
-_ED25519_SPKI = bytes.fromhex("302a300506032b6570032100")
 _SIGNATURE_BYTES = 64
 
 
 class EnvelopeError(ValueError):
-    """Why an envelope is not accepted. `check` is envelope (its form) or signature (who signed it)."""
+    """Why an envelope is not accepted. `check` is envelope (its form) or signature (who signed it); `reason` is
+    stable."""
 
-    def __init__(self, check: str, message: str) -> None:
-        self.check = check
+    def __init__(self, check: str, reason: str, message: str) -> None:
+        self.check, self.reason = check, reason
         super().__init__(message)
 
 
@@ -43,15 +42,6 @@ class Opened:
     payload: bytes
     """Verbatim."""
     key_id: str
-
-
-def key_id_of(public_pem: bytes) -> str:
-    """sha256 hex of the key's SubjectPublicKeyInfo DER.
-
-    Raises:
-        ValueError: not one Ed25519 public key as PEM.
-    """
-    return hashlib.sha256(_ED25519_SPKI + _raw_key(public_pem)).hexdigest()
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
@@ -75,65 +65,65 @@ def open_envelope(data: bytes, keys: Mapping[str, bytes], revoked: frozenset[str
     payload_type, payload, key_id, signature = _parse(data)
     if key_id in revoked:
         raise EnvelopeError(
-            "signature", f"the key {key_id} is revoked; without trusted time none of its signatures count"
+            "signature", "KeyRevoked", f"the key {key_id} is revoked; without trusted time none of its signatures count"
         )
     if key_id not in keys:
-        raise EnvelopeError("signature", f"the key {key_id} is not in the trust root")
+        raise EnvelopeError("signature", "KeyUnknown", f"the key {key_id} is not in the trust root (for this use)")
     _verify(key_id, keys[key_id], signature, pae(payload_type, payload))
     if payload_type != PAYLOAD_TYPE:
-        raise EnvelopeError("envelope", f"payloadType is {payload_type!r}, not {PAYLOAD_TYPE!r}")
+        raise EnvelopeError("envelope", "PayloadTypeMismatch", f"payloadType is {payload_type!r}, not {PAYLOAD_TYPE!r}")
     return Opened(payload, key_id)
-
-
-def _raw_key(public_pem: bytes) -> bytes:
-    lines = public_pem.decode("ascii", "replace").strip().splitlines()
-    if len(lines) < 3 or lines[0] != "-----BEGIN PUBLIC KEY-----" or lines[-1] != "-----END PUBLIC KEY-----":
-        raise ValueError("not a public key in PEM form (SubjectPublicKeyInfo)")
-    der = base64.b64decode("".join(lines[1:-1]), validate=True)
-    if not der.startswith(_ED25519_SPKI) or len(der) != len(_ED25519_SPKI) + 32:
-        raise ValueError("not an Ed25519 public key")
-    return der[len(_ED25519_SPKI) :]
 
 
 def _verify(key_id: str, public_pem: bytes, signature: bytes, message: bytes) -> None:
     try:
-        raw = _raw_key(public_pem)
+        raw = raw_key(public_pem)
     except ValueError as error:
-        raise EnvelopeError("signature", f"the trusted key {key_id} cannot be used: {error}") from error
-    if hashlib.sha256(_ED25519_SPKI + raw).hexdigest() != key_id:
-        raise EnvelopeError("signature", f"the key trusted under the id {key_id} is another key")
+        raise EnvelopeError(
+            "signature", "TrustRootInvalid", f"the trusted key {key_id} is unusable: {error}"
+        ) from error
+    if key_id_of(public_pem) != key_id:
+        raise EnvelopeError("signature", "TrustRootInvalid", f"the key trusted under the id {key_id} is another key")
     key = SSlibKey(key_id, "ed25519", "ed25519", {"public": raw.hex()})
     try:
         key.verify_signature(Signature(key_id, signature.hex()), message)
     except (UnverifiedSignatureError, VerificationError) as error:
-        raise EnvelopeError("signature", f"the signature does not verify with the key {key_id}") from error
+        raise EnvelopeError(
+            "signature", "SignatureInvalid", f"the signature does not verify with the key {key_id}"
+        ) from error
 
 
 def _parse(data: bytes) -> tuple[str, bytes, str, bytes]:
     if len(data) > MAX_ENVELOPE_BYTES:
-        raise EnvelopeError("envelope", f"the envelope has {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
+        raise _malformed(f"the envelope has {len(data)} bytes; at most {MAX_ENVELOPE_BYTES} are read")
     envelope = _json(data)
     _members(envelope, {"payload", "payloadType", "signatures"}, "the envelope")
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1:
-        raise EnvelopeError("envelope", f"exactly one signature is expected, not {_count(signatures)}")
+        raise EnvelopeError(
+            "envelope", "SignatureCount", f"exactly one signature is expected, not {_count(signatures)}"
+        )
     _members(signatures[0], {"keyid", "sig"}, "the signature")
     payload_type, key_id = envelope["payloadType"], signatures[0]["keyid"]
     if not isinstance(payload_type, str) or not isinstance(key_id, str):
-        raise EnvelopeError("envelope", "payloadType and keyid must be strings")
+        raise _malformed("payloadType and keyid must be strings")
     payload, signature = _base64(envelope["payload"], "payload"), _base64(signatures[0]["sig"], "sig")
     if len(signature) != _SIGNATURE_BYTES:
-        raise EnvelopeError("envelope", f"an Ed25519 signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
+        raise _malformed(f"an Ed25519 signature has {_SIGNATURE_BYTES} bytes, not {len(signature)}")
     if canonical_bytes(envelope) != data:
-        raise EnvelopeError("envelope", "the file is not in the byte form that is signed (RFC 8785, nothing around it)")
+        raise _malformed("the file is not in the byte form that is signed (RFC 8785, nothing around it)")
     return payload_type, payload, key_id, signature
+
+
+def _malformed(message: str) -> EnvelopeError:
+    return EnvelopeError("envelope", "EnvelopeInvalid", message)
 
 
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise EnvelopeError("envelope", f"the envelope is not JSON: {error}") from error
+        raise _malformed(f"the envelope is not JSON: {error}") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -145,11 +135,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _members(value: Any, names: set[str], what: str) -> None:
     if not isinstance(value, dict):
-        raise EnvelopeError("envelope", f"{what} must be an object")
+        raise _malformed(f"{what} must be an object")
     if value.keys() != names:
-        raise EnvelopeError(
-            "envelope", f"{what} must have exactly {', '.join(sorted(names))}, not {', '.join(sorted(value))}"
-        )
+        raise _malformed(f"{what} must have exactly {', '.join(sorted(names))}, not {', '.join(sorted(value))}")
 
 
 def _count(signatures: Any) -> str:
@@ -160,7 +148,8 @@ def _base64(text: Any, name: str) -> bytes:
     try:
         decoded = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except (binascii.Error, ValueError) as error:
-        raise EnvelopeError("envelope", f"{name} is not base64: {error}") from error
+        raise EnvelopeError("envelope", "EncodingInvalid", f"{name} is not base64: {error}") from error
     if not isinstance(text, str) or base64.b64encode(decoded).decode() != text:
-        raise EnvelopeError("envelope", f"{name} is not canonical base64 (standard alphabet, padding, no spare bits)")
+        message = f"{name} is not canonical base64 (standard alphabet, padding, no spare bits)"
+        raise EnvelopeError("envelope", "EncodingInvalid", message)
     return decoded

@@ -1,19 +1,20 @@
 """Trust levels L0 to L4: computed from evidence, cumulative, every cap with its reason.
 
 Promises: `judge` is a table of criteria over `Evidence`; a criterion that is not known to be met caps the level.
-`launch_ceiling` says what a run may reach at most, `judge_run` what a finished run has reached, from its manifest.
+`launch_ceiling` says what a run may reach at most, `judge_run` what a finished run has reached, from its manifest and
+from what others signed about it since (`Later`).
 Does not: take anybody's word for a level, look anything up, or verify signatures (`envelope` does). L4 of this scale is
 not a level of SLSA, whose build track ends at 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from controller.api.experiment import Experiment
-from controller.facts.facts import Facts
+from controller.facts.facts import DatasetFacts, Facts
 from controller.trust.sandbox import hides_keys, isolation_gaps, outer_uid
 
 if TYPE_CHECKING:
@@ -205,33 +206,52 @@ def at_least(level: str, required: str) -> bool:
     return LEVELS.index(level) >= LEVELS.index(required)
 
 
-def launch_ceiling(experiment: Experiment, facts: Facts, runtime: str) -> Judgement:
+def launch_ceiling(experiment: Experiment, facts: Facts, runtime: str, plan_sha256: str = "") -> Judgement:
     """What a run of this spec may reach at most on this host, by what is known before it starts."""
-    return judge(launch_evidence(experiment, facts, runtime), unknown="hope")
+    return judge(launch_evidence(experiment, facts, runtime, plan_sha256), unknown="hope")
 
 
-def launch_evidence(experiment: Experiment, facts: Facts, runtime: str) -> Evidence:
-    """The evidence before a launch. What only the run can show stays None."""
+def _verified(stated: str | None, found: DatasetFacts | None) -> bool:
+    """Has it the digest that the spec states, or the catalogue entry that the spec names?"""
+    return found is not None and found.sha256 is not None and found.sha256 == (stated or found.pinned)
+
+
+def launch_evidence(experiment: Experiment, facts: Facts, runtime: str, plan_sha256: str = "") -> Evidence:
+    """The evidence before a launch of this plan. What only the run can show stays None."""
     spec, policy, sandbox = experiment.spec, facts.policy, facts.host.sandbox
+    owners = {each.owner for each in facts.approvals if each.owner and each.plan_sha256 == plan_sha256}
     process = runtime == _PROCESS
     code = _code_evidence(experiment, facts)
-    pinned = {dataset.name: dataset.sha256 for dataset in facts.datasets if dataset.found}
+    found = {dataset.name: dataset for dataset in facts.datasets if dataset.found}
     return replace(
         code,
         image_pinned=process or "@sha256:" in (spec.environment.image or ""),
         lock_pinned=_lock_pinned(experiment, facts, process=process),
         interpreter_recorded=not process or bool(facts.interpreter and facts.interpreter.found),
-        datasets_verified=all(data.sha256 and pinned.get(data.name) == data.sha256 for data in spec.datasets),
+        datasets_verified=all(_verified(data.sha256, found.get(data.name)) for data in spec.datasets),
         key_out_of_reach=not process or (sandbox.launcher != "none" and sandbox.mount_namespace),
         signing_key=policy.signing_key,
         submitter_is_other=not policy.submitter_is_reconciler,
         run_uid_is_other=False if process else None,
         beyond_process=not process,
-        commit_signed=False,  # nothing verifies commit signatures before the launch yet
-        reviewed=False,  # approvals are recorded without identities that sign
+        commit_signed=facts.submission.signed,
+        reviewed=len(owners) >= REVIEWERS,
         no_network=spec.sandbox.network == "none",
-        details={"RunCanForge": sandbox.why},
+        details={
+            "RunCanForge": sandbox.why,
+            "SubmitterIsReconciler": policy.submitter_why,
+            "CommitNotSigned": facts.submission.message,
+            "NotReviewed": _reviewed_by(owners),
+        },
     )
+
+
+REVIEWERS = 2
+"""Distinct identities that must have signed one plan hash for L4."""
+
+
+def _reviewed_by(owners: Collection[str]) -> str:
+    return f"signed by {', '.join(sorted(owners))} only" if owners else ""
 
 
 def _code_evidence(experiment: Experiment, facts: Facts) -> Evidence:
@@ -269,18 +289,37 @@ def _lock_pinned(experiment: Experiment, facts: Facts, *, process: bool) -> bool
     return bool(lock and lock.found and stated.sha256 and lock.sha256 == stated.sha256 and not lock.unpinned)
 
 
-def judge_run(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Judgement:
+@dataclass(frozen=True, slots=True)
+class Later:
+    """What others signed about a run, before or after it ended; verified."""
+
+    reviewers: tuple[str, ...] = ()
+    """The distinct people who approved its plan."""
+    reproduced: bool = False
+    """A re-run on another machine and store gave the same, by a comparison that was derived again."""
+    comparison_signed: bool = False
+    """By another key than the one that signed the run."""
+    why: str = ""
+    """What is wrong with a comparison that does not count."""
+
+
+NOTHING_LATER = Later()
+JUDGED_AGAIN = frozenset({"NotReviewed", "NotReproduced", "ComparisonNotSigned"})
+"""Caps of the launch that are no longer in force once the run is judged: what they ask for may have come since."""
+
+
+def judge_run(manifest: RunManifest, *, plan_sha256: str, signed: bool, later: Later = NOTHING_LATER) -> Judgement:
     """What a finished run has reached.
 
     `plan_sha256` is the digest recomputed from the stored plan bytes; `signed` says that the statement about this
-    manifest verifies against the trust root. The caps known at launch stay in force.
+    manifest verifies against the trust root. The caps known at launch stay in force, but those in JUDGED_AGAIN.
     """
-    judged = judge(run_evidence(manifest, plan_sha256=plan_sha256, signed=signed))
-    launch = (Cap(cap.level, cap.reason, cap.message) for cap in manifest.trust_ceiling.caps)
-    return judgement_of((*launch, *judged.caps))
+    judged = judge(run_evidence(manifest, plan_sha256=plan_sha256, signed=signed, later=later))
+    caps = (cap for cap in manifest.trust_ceiling.caps if cap.reason not in JUDGED_AGAIN)
+    return judgement_of((*(Cap(cap.level, cap.reason, cap.message) for cap in caps), *judged.caps))
 
 
-def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Evidence:
+def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool, later: Later = NOTHING_LATER) -> Evidence:
     """The evidence in a manifest. What was judged at launch counts as met here: its caps are in trust_ceiling."""
     from controller.api.manifest import completeness, lifecycle_problems  # its models cost `ml explain` 60 ms
 
@@ -317,8 +356,15 @@ def run_evidence(manifest: RunManifest, *, plan_sha256: str, signed: bool) -> Ev
         sandbox_observed=bool(facts),
         isolated=not gaps,
         image_fresh=process or facts.get("fresh") is True,
+        commit_signed=manifest.submission is not None and all(manifest.submission.signers),
+        reviewed=len(later.reviewers) >= REVIEWERS,
         no_network=True,
+        reproduced=later.reproduced,
+        comparison_signed=later.comparison_signed,
         details={
+            "NotReviewed": _reviewed_by(later.reviewers),
+            "NotReproduced": later.why,
+            "ComparisonNotSigned": later.why,
             "ManifestIncomplete": ", ".join(incomplete),
             "InputsChangedDuringRun": ", ".join(changed),
             "InputsTouchedDuringRun": ", ".join(touched),

@@ -8,16 +8,19 @@ Does not: open paths (the caller passes bytes or openers), use the network, or t
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
 from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.api.documents import load
 from controller.api.experiment import Experiment
 from controller.api.manifest import InvalidManifestError, RunManifest, lifecycle_problems, parse_manifest
-from controller.trust.envelope import EnvelopeError, open_envelope
-from controller.trust.levels import judge_run
+from controller.trust.levels import Later, judge_run
+from controller.trust.records import Check, Files, Opener, chunks, failed, opened, record
+from controller.trust.root import TrustRoot
+from controller.trust.since import About, later_of
 from controller.trust.statement import (
     BUILD_TYPE,
     MANIFEST,
@@ -33,23 +36,6 @@ from controller.trust.statement import (
 from controller.trust.verdict import read_verdict
 
 ATTESTATION, VERDICT, SPEC = "attestation.dsse.json", "verdict.dsse.json", "spec.yaml"
-_MAX_RECORD = 64 * 2**20
-_CHUNK = 2**20
-
-Opener = Callable[[], BinaryIO]
-Files = Mapping[str, bytes | Opener]
-"""Path relative to the run folder, to bytes or to a function that opens the file for reading."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was verified."""
-
-    name: str
-    """envelope, signature, statement, builder, subject, manifest, plan, spec, verdict, level or unattested."""
-    ok: bool
-    message: str
-    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +43,8 @@ class _Run:
     """The records of a run as far as they could be read; None where that failed (a check says why)."""
 
     attestation: bytes | None
+    key_id: str
+    """Who signed it; empty when nobody who counts."""
     payload: bytes | None
     statement: dict[str, Any] | None
     data: bytes | None
@@ -64,70 +52,36 @@ class _Run:
     plan: bytes | None
 
 
-def verify_run(
-    files: Files, trust_root: Mapping[str, bytes], revoked: frozenset[str] = frozenset()
-) -> tuple[Check, ...]:
-    """Every check on a run; it is verified when all are ok. `trust_root` maps key ids to public PEM."""
+def verify_run(files: Files, root: TrustRoot, *, rehash: bool = True) -> tuple[Check, ...]:
+    """Every check on a run; it is verified when all are ok.
+
+    Without `rehash` log and results are not read again, and a check says so.
+    """
     checks: list[Check] = []
-    attestation = _record(files, ATTESTATION, "envelope", checks)
-    payload = _opened(attestation, ATTESTATION, trust_root, revoked, checks)
-    data = _record(files, MANIFEST, "manifest", checks)
-    plan = _record(files, PLAN, "plan", checks)
-    run = _Run(attestation, payload, _statement(payload, ATTESTATION, checks), data, _manifest(data, checks), plan)
-    checks += _subject_checks(files, run)
+    run = _read(files, root, checks)
+    checks += _subject_checks(files, run, rehash=rehash)
     checks += _statement_checks(run)
     checks += _plan_checks(run)
-    checks += _spec_checks(files, run)
-    checks += _verdict_checks(files, run, trust_root, revoked)
+    _judged(files, root, run, _spec_tolerances(files, run, checks), checks)
     checks += _unattested(files, run)
     return tuple(checks)
+
+
+def _read(files: Files, root: TrustRoot, checks: list[Check]) -> _Run:
+    attestation = record(files, ATTESTATION, "envelope", checks)
+    envelope = opened(attestation, ATTESTATION, root, checks)
+    payload = envelope.payload if envelope else None
+    data = record(files, MANIFEST, "manifest", checks)
+    plan = record(files, PLAN, "plan", checks)
+    statement = _statement(payload, ATTESTATION, checks)
+    return _Run(
+        attestation, envelope.key_id if envelope else "", payload, statement, data, _manifest(data, checks), plan
+    )
 
 
 def verified(checks: tuple[Check, ...]) -> bool:
     """True when nothing failed."""
     return all(check.ok for check in checks)
-
-
-def _record(files: Files, name: str, check: str, checks: list[Check]) -> bytes | None:
-    """A small record, whole; a failed check when it is missing, unreadable or too large."""
-    if name not in files:
-        checks.append(Check(check, ok=False, message=f"{name} is missing", file=name))
-        return None
-    try:
-        data = b"".join(_chunks(files[name], _MAX_RECORD))
-    except (OSError, ValueError) as error:
-        checks.append(Check(check, ok=False, message=f"{name} cannot be read: {error}", file=name))
-        return None
-    return data
-
-
-def _chunks(file: bytes | Opener, limit: int | None = None) -> Iterator[bytes]:
-    if isinstance(file, bytes):
-        yield file
-        return
-    total = 0
-    with file() as stream:
-        while chunk := stream.read(_CHUNK):
-            total += len(chunk)
-            if limit is not None and total > limit:
-                raise ValueError(f"more than {limit} bytes")
-            yield chunk
-
-
-def _opened(
-    data: bytes | None, name: str, trust_root: Mapping[str, bytes], revoked: frozenset[str], checks: list[Check]
-) -> bytes | None:
-    """The verified payload of an envelope."""
-    if data is None:
-        return None
-    prefix = "verdict" if name == VERDICT else ""
-    try:
-        opened = open_envelope(data, trust_root, revoked)
-    except EnvelopeError as error:
-        checks.append(Check(prefix or error.check, ok=False, message=str(error), file=name))
-        return None
-    checks.append(Check(prefix or "signature", ok=True, message=f"signed by the key {opened.key_id}", file=name))
-    return opened.payload
 
 
 def _statement(payload: bytes | None, name: str, checks: list[Check]) -> dict[str, Any] | None:
@@ -139,14 +93,8 @@ def _statement(payload: bytes | None, name: str, checks: list[Check]) -> dict[st
         statement = None
     if isinstance(statement, dict) and statement.get("_type") == STATEMENT_TYPE:
         return statement
-    checks.append(
-        Check(
-            "statement",
-            ok=False,
-            message=f"the payload is not an in-toto statement of type {STATEMENT_TYPE}",
-            file=name,
-        )
-    )
+    message = f"the payload is not an in-toto statement of type {STATEMENT_TYPE}"
+    checks.append(failed("statement", "StatementMismatch", message, name))
     return None
 
 
@@ -156,7 +104,7 @@ def _manifest(data: bytes | None, checks: list[Check]) -> RunManifest | None:
     try:
         manifest = parse_manifest(data)
     except InvalidManifestError as error:
-        checks += [Check("manifest", ok=False, message=problem, file=MANIFEST) for problem in error.problems]
+        checks += [failed("manifest", "ManifestInvalid", problem, MANIFEST) for problem in error.problems]
         return None
     problems = lifecycle_problems(manifest)  # no tampering: they cap the level, which is computed again below
     message = f"valid, but {'; '.join(problems)}" if problems else f"valid; the run is {manifest.state}"
@@ -164,20 +112,24 @@ def _manifest(data: bytes | None, checks: list[Check]) -> RunManifest | None:
     return manifest
 
 
-def _subject_checks(files: Files, run: _Run) -> Iterator[Check]:
+def _subject_checks(files: Files, run: _Run, *, rehash: bool) -> Iterator[Check]:
     """Hash every subject of the signed statement again."""
     subjects = run.statement.get("subject") if run.statement else []
-    if not isinstance(subjects, list):
-        subjects = []
-    for subject in subjects:
+    skipped = []
+    for subject in subjects if isinstance(subjects, list) else []:
         name, digest = _named_digest(subject)
         path = subject_path(name)
         if not digest:
-            yield Check("subject", ok=False, message="a subject has no name or sha256 digest", file=ATTESTATION)
+            yield failed("subject", "SubjectMismatch", "a subject has no name or sha256 digest", ATTESTATION)
         elif path not in files:
-            yield Check("subject", ok=False, message=f"{path} is missing", file=path)
-        else:
+            yield failed("subject", "FileMissing", f"{path} is missing", path)
+        elif rehash or path in (MANIFEST, PLAN):
             yield _hashed(files[path], path, digest)
+        else:
+            skipped.append(path)
+    if skipped:
+        message = f"log, metrics and results are there, but {len(skipped)} of them were not hashed again"
+        yield Check("subject", ok=True, message=message)
 
 
 def _named_digest(subject: Any) -> tuple[str, str]:
@@ -190,14 +142,12 @@ def _named_digest(subject: Any) -> tuple[str, str]:
 def _hashed(file: bytes | Opener, path: str, digest: str) -> Check:
     hasher = hashlib.sha256()
     try:
-        for chunk in _chunks(file):
+        for chunk in chunks(file):
             hasher.update(chunk)
     except OSError as error:
-        return Check("subject", ok=False, message=f"{path} cannot be read: {error}", file=path)
+        return failed("subject", "FileUnreadable", f"{path} cannot be read: {error}", path)
     if hasher.hexdigest() != digest:
-        return Check(
-            "subject", ok=False, message=f"{path} is not the file that was signed: its sha256 differs", file=path
-        )
+        return failed("subject", "SubjectMismatch", f"{path} is not the file that was signed: its sha256 differs", path)
     return Check("subject", ok=True, message=f"{path} has the signed digest", file=path)
 
 
@@ -207,21 +157,19 @@ def _statement_checks(run: _Run) -> Iterator[Check]:
     if statement is None or manifest is None or data is None:
         return
     if not _about(statement, data):
-        yield Check("subject", ok=False, message="the statement is about another run_manifest.json", file=ATTESTATION)
+        yield failed("subject", "AnotherRun", "the statement is about another run_manifest.json", ATTESTATION)
         return
     builder, expected = _path(statement, "predicate", "runDetails", "builder", "id"), builder_id(manifest)
     if builder != expected:
-        yield Check("builder", ok=False, message=f"the builder is {builder}, not {expected}", file=ATTESTATION)
-    for message in _shape_problems(statement):
-        yield Check("statement", ok=False, message=message, file=ATTESTATION)
+        yield failed("builder", "BuilderMismatch", f"the builder is {builder}, not {expected}", ATTESTATION)
+    yield from _shape_checks(statement)
     if _subject_map(statement) != subjects_of(manifest, data):
-        yield Check("subject", ok=False, message="the subjects are not the files in the manifest", file=ATTESTATION)
+        yield failed("subject", "SubjectMismatch", "the subjects are not the files in the manifest", ATTESTATION)
     if provenance_statement(data) == run.payload:
         yield Check("statement", ok=True, message="says what the manifest says", file=ATTESTATION)
     else:
-        yield Check(
-            "statement", ok=False, message="the statement does not say what the manifest says", file=ATTESTATION
-        )
+        message = "the statement does not say what the manifest says"
+        yield failed("statement", "StatementMismatch", message, ATTESTATION)
 
 
 def _about(statement: dict[str, Any], data: bytes) -> bool:
@@ -233,12 +181,14 @@ def _subject_map(statement: dict[str, Any]) -> dict[str, str]:
     return dict(_named_digest(subject) for subject in subjects) if isinstance(subjects, list) else {}
 
 
-def _shape_problems(statement: dict[str, Any]) -> Iterator[str]:
-    if statement.get("predicateType") != PROVENANCE_TYPE:
-        yield f"predicateType is {statement.get('predicateType')}, not {PROVENANCE_TYPE}"
+def _shape_checks(statement: dict[str, Any]) -> Iterator[Check]:
+    kind = statement.get("predicateType")
+    if kind != PROVENANCE_TYPE:
+        message = f"predicateType is {kind}, not {PROVENANCE_TYPE}"
+        yield failed("statement", "PredicateTypeMismatch", message, ATTESTATION)
     build_type = _path(statement, "predicate", "buildDefinition", "buildType")
     if build_type != BUILD_TYPE:
-        yield f"buildType is {build_type}, not {BUILD_TYPE}"
+        yield failed("statement", "BuildTypeMismatch", f"buildType is {build_type}, not {BUILD_TYPE}", ATTESTATION)
 
 
 def _path(value: Any, *keys: str) -> Any:
@@ -255,50 +205,57 @@ def _plan_checks(run: _Run) -> Iterator[Check]:
     except (ValueError, RecursionError):
         canonical = False
     if not canonical:
-        yield Check("plan", ok=False, message="plan.json is not in RFC 8785 form", file=PLAN)
+        yield failed("plan", "PlanMismatch", "plan.json is not in RFC 8785 form", PLAN)
     elif run.manifest and digest_bytes(run.plan) != run.manifest.plan_sha256:
-        yield Check("plan", ok=False, message="plan.json does not have the plan_sha256 of the manifest", file=PLAN)
+        yield failed("plan", "PlanMismatch", "plan.json does not have the plan_sha256 of the manifest", PLAN)
     elif run.manifest:
         yield Check("plan", ok=True, message=f"recomputes to {run.manifest.plan_sha256}", file=PLAN)
 
 
-def _spec_checks(files: Files, run: _Run) -> Iterator[Check]:
-    """Some document of spec.yaml has the digest that the manifest states."""
-    if run.manifest is None:
-        return
-    checks: list[Check] = []
-    text = _record(files, SPEC, "spec", checks)
-    yield from checks
-    if text is None:
-        return
+def _spec_tolerances(files: Files, run: _Run, checks: list[Check]) -> Mapping[str, float]:
+    """Some document of spec.yaml has the digest that the manifest states: its tolerances were declared in time."""
+    text = record(files, SPEC, "spec", checks) if run.manifest else None
+    if text is None or run.manifest is None:
+        return {}
     models = (document.model for document in load(text, SPEC).documents)
-    digests = {digest_bytes(model.canonical()) for model in models if isinstance(model, Experiment)}
-    if run.manifest.spec_sha256 in digests:
-        yield Check("spec", ok=True, message=f"has the digest {run.manifest.spec_sha256}", file=SPEC)
-    else:
-        yield Check("spec", ok=False, message="spec.yaml does not have the spec_sha256 of the manifest", file=SPEC)
+    specs = {digest_bytes(model.canonical()): model.spec for model in models if isinstance(model, Experiment)}
+    if run.manifest.spec_sha256 not in specs:
+        message = "spec.yaml does not have the spec_sha256 of the manifest"
+        checks.append(failed("spec", "SpecMismatch", message, SPEC))
+        return {}
+    checks.append(Check("spec", ok=True, message=f"has the digest {run.manifest.spec_sha256}", file=SPEC))
+    return specs[run.manifest.spec_sha256].reproducibility.tolerances
 
 
-def _verdict_checks(
-    files: Files, run: _Run, trust_root: Mapping[str, bytes], revoked: frozenset[str]
-) -> Iterator[Check]:
-    checks: list[Check] = []
-    payload = _opened(_record(files, VERDICT, "verdict", checks), VERDICT, trust_root, revoked, checks)
-    statement = _statement(payload, VERDICT, checks)
-    yield from checks
-    if statement is None or run.manifest is None or run.data is None or run.attestation is None or run.plan is None:
+def _judged(files: Files, root: TrustRoot, run: _Run, tolerances: Mapping[str, float], checks: list[Check]) -> None:
+    """Approvals, reproduction and verdict, and the level that they come to."""
+    later = Later()
+    if run.manifest is not None and run.data is not None and run.plan is not None:
+        name = f"{run.manifest.namespace}/{run.manifest.experiment}"
+        about = About(name, digest_bytes(run.plan), run.data, run.key_id, tolerances)
+        later = later_of(files, root, about, checks)
+    envelope = opened(record(files, VERDICT, "verdict", checks), VERDICT, root, checks, check="verdict")
+    statement = _statement(envelope.payload if envelope else None, VERDICT, checks)
+    if statement is not None:
+        checks += _verdict_checks(run, statement, later)
+
+
+def _verdict_checks(run: _Run, statement: dict[str, Any], later: Later) -> Iterator[Check]:
+    if run.manifest is None or run.data is None or run.attestation is None or run.plan is None:
         return
     verdict = read_verdict(statement, run.manifest, subjects_of(run.manifest, run.data))
     for problem in verdict.problems:
-        yield Check("verdict", ok=False, message=problem, file=VERDICT)
+        yield failed("verdict", "VerdictMismatch", problem, VERDICT)
     if verdict.attestation_sha256 != hashlib.sha256(run.attestation).hexdigest():
-        yield Check("verdict", ok=False, message="the verdict is about another attestation", file=VERDICT)
-    judged = judge_run(run.manifest, plan_sha256=digest_bytes(run.plan), signed=run.payload is not None)
-    if verdict.level == judged.level:
-        yield Check("level", ok=True, message=f"recomputes to {judged.level}", file=VERDICT)
+        yield failed("verdict", "VerdictMismatch", "the verdict is about another attestation", VERDICT)
+    judge = partial(judge_run, run.manifest, plan_sha256=digest_bytes(run.plan), signed=run.payload is not None)
+    now, before = judge(later=later), judge(later=Later(later.reviewers))  # one from before the re-run stays true
+    if verdict.level in {now.level, before.level}:
+        newer = f"; the re-run since gives {now.level}" if verdict.level != now.level else ""
+        yield Check("level", ok=True, message=f"recomputes to {verdict.level}{newer}", file=VERDICT)
     else:
-        message = f"the verdict says {verdict.level or 'nothing'}, but the evidence gives {judged.level}"
-        yield Check("level", ok=False, message=message, file=VERDICT)
+        message = f"the verdict says {verdict.level or 'nothing'}, but the evidence gives {now.level}"
+        yield failed("level", "LevelMismatch", message, VERDICT)
 
 
 def _unattested(files: Files, run: _Run) -> Iterator[Check]:

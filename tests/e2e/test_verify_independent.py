@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from controller.api.canonical import canonical_bytes
-from controller.identity.keys import FileSigner, new_key, trust_root
+from controller.identity.keys import FileSigner, new_key
 from controller.identity.revocations import revoke
 from controller.identity.run_folder import run_folder
+from controller.identity.trust_folder import read_trust
 from controller.trust.verify import verified, verify_run
 from tests.fakes.signed_run import signed_run
 
@@ -42,7 +43,7 @@ def repository(tmp_path: Path) -> Path:
         path = tmp_path / "run" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    assert verified(verify_run(run_folder(tmp_path / "run"), trust_root(tmp_path / "trust")))
+    assert verified(verify_run(run_folder(tmp_path / "run"), read_trust(tmp_path / "trust")))
     return tmp_path
 
 

@@ -4,7 +4,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from controller.ports.signer import Signer
-from controller.trust.envelope import key_id_of, seal
+from controller.trust.envelope import seal
+from controller.trust.keyid import key_id_of
+from controller.trust.root import TrustRoot
 
 
 class FakeSigner(Signer):
@@ -18,6 +20,11 @@ class FakeSigner(Signer):
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """The DSSE envelope over the payload verbatim."""
         return seal(payload_type, payload, self.key_id, self._key.sign)
+
+    @property
+    def root(self) -> TrustRoot:
+        """The same as verification wants it."""
+        return TrustRoot(self.trust_root)
 
     @property
     def trust_root(self) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ tests named in ELSEWHERE), or `test_every_registered_step_is_killed` fails.
 """
 
 import importlib
+import json
 import os
 import pkgutil
 import signal
@@ -78,6 +79,7 @@ OTHERS = {
     "store.advance.recorded",
     "identity.write_key",
     "identity.publish_key",
+    "identity.record_key",
     "identity.revoke_key",
     "export.publish",
     "scratch.make",
@@ -296,6 +298,17 @@ def test_a_new_key(tmp_path: Path, phase: str, step: str) -> None:
     assert listed.returncode == 0, listed.stderr
     assert world.ml("run", "specs/victim.yaml").returncode == 0
     assert world.ml("verify", "victim").returncode == 0
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_a_key_with_an_owner(world: World, phase: str) -> None:
+    """A key for approvals never counts for more than it was made for, not even in between."""
+    new = ("key", "new", "--owner", "bob", "--use", "approvals")
+    assert world.ml(*new, point=f"{phase}:identity.record_key").returncode == KILLED
+    uses = [item["uses"] for item in json.loads(world.ml("key", "list", "-o", "json").stdout)["items"]]
+    assert uses.count(["runs"]) == 1, "the key that was there"
+    assert world.ml(*new).returncode == 0
+    assert world.ml("approve", "specs/victim.yaml").returncode == 0
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])

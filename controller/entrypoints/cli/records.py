@@ -91,13 +91,13 @@ class Records:
 
     def objections(self) -> tuple[str, ...]:
         """What `ml verify` would fail on, as sentences; empty when the run verifies."""
-        from controller.identity.keys import revoked_keys, trust_root
+        from controller.identity.trust_folder import read_trust
         from controller.trust.verify import verify_run
 
         keys = self.place.trust
         if not keys.is_dir():
             return (f"{keys}: there is no folder of public keys",)
-        checks = verify_run(self.files, trust_root(keys), revoked_keys(keys))
+        checks = verify_run(self.files, read_trust(keys))
         return tuple(f"{check.name}: {check.message}" for check in checks if not check.ok)
 
 

@@ -242,7 +242,7 @@ def test_a_revocation_is_recorded_once_with_time_and_reason(data_home: Path, tru
     assert revoke(trust, key.key_id, "again", "2027-01-01T00:00:00Z").reason == "laptop lost"
     assert (trust / "revoked").read_text() == f"{key.key_id} {AT} laptop lost\n"
     assert revoked_keys(trust) == {key.key_id}
-    assert list_keys(data_home, trust)[0].revoked == "laptop lost"
+    assert list_keys(data_home, trust)[0].revoked == Revocation(key.key_id, AT, "laptop lost")
     with pytest.raises(ValueError, match="revoked"):
         open_envelope(FileSigner(private_of(key)).sign(PAYLOAD_TYPE, b"x"), trust_root(trust), revoked_keys(trust))
 

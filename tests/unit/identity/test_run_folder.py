@@ -30,14 +30,14 @@ def test_a_run_on_disk_verifies(folder: Path) -> None:
     files = run_folder(folder)
     assert "results/plots/loss.svg" in files
     assert not any(name.startswith(("attempts", "checkpoints")) for name in files)
-    assert verified(verify_run(files, SIGNER.trust_root))
+    assert verified(verify_run(files, SIGNER.root))
 
 
 def test_nothing_is_opened_before_it_is_read(folder: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     files = run_folder(folder)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    verify_run(files, SIGNER.trust_root)
+    verify_run(files, SIGNER.root)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -45,14 +45,14 @@ def test_nothing_is_opened_before_it_is_read(folder: Path) -> None:
 def test_a_link_to_the_same_bytes_is_not_the_file(folder: Path, tmp_path: Path, name: str) -> None:
     (folder / name).rename(tmp_path / "elsewhere")
     (folder / name).symlink_to(tmp_path / "elsewhere")
-    failed = [check for check in verify_run(run_folder(folder), SIGNER.trust_root) if not check.ok]
+    failed = [check for check in verify_run(run_folder(folder), SIGNER.root) if not check.ok]
     assert any(check.file == name and "cannot be read" in check.message for check in failed)
 
 
 def test_a_linked_results_folder_is_not_entered(folder: Path, tmp_path: Path) -> None:
     (folder / "results").rename(tmp_path / "elsewhere")
     (folder / "results").symlink_to(tmp_path / "elsewhere")
-    failed = {check.file for check in verify_run(run_folder(folder), SIGNER.trust_root) if not check.ok}
+    failed = {check.file for check in verify_run(run_folder(folder), SIGNER.root) if not check.ok}
     assert {"results/model.npz", "results/metrics.jsonl"} <= failed
     with pytest.raises(OSError, match=r"directory|links"):
         open_beneath(folder, "results/model.npz")
@@ -61,7 +61,7 @@ def test_a_linked_results_folder_is_not_entered(folder: Path, tmp_path: Path) ->
 def test_a_pipe_is_refused_without_waiting(folder: Path) -> None:
     (folder / "run.log").unlink()
     os.mkfifo(folder / "run.log")
-    failed = [check for check in verify_run(run_folder(folder), SIGNER.trust_root) if not check.ok]
+    failed = [check for check in verify_run(run_folder(folder), SIGNER.root) if not check.ok]
     assert [(check.name, check.file) for check in failed] == [("subject", "run.log")]
     assert failed[0].message.endswith("run.log is not a regular file")
 

@@ -26,6 +26,7 @@ from tests.fakes.runtime import FakeRuntime, World
 from tests.fakes.signer import FakeSigner
 from tests.fakes.source import FakeSource
 from tests.fakes.store import FakeStore
+from tests.fakes.trust import FakeTrust
 
 LOST = ("SupervisorLost", "NodeLost", "RuntimeLost")
 
@@ -96,6 +97,7 @@ class Bench:
     world: World = field(default_factory=World)
     inventory: FakeInventory = field(default_factory=lambda: FakeInventory(host()))
     events: FakeEvents = field(default_factory=FakeEvents)
+    trust: FakeTrust = field(default_factory=FakeTrust)
     outcome: int | None = None
     """Exit code of every attempt as soon as it starts; None: it runs until the test ends it."""
 
@@ -120,6 +122,7 @@ class Bench:
             events=self.events,
             base=self.base / ".fetchml",
             policy=self.policy,
+            trust=self.trust,
         )
         self.reconciler = LawfulReconciler(self.ports)
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import pytest
@@ -12,13 +13,14 @@ from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.api.manifest import load_manifest
 from controller.trust.envelope import PAYLOAD_TYPE
 from controller.trust.levels import judge_run
+from controller.trust.records import Check
 from controller.trust.verdict import verdict_statement
-from controller.trust.verify import ATTESTATION, VERDICT, Check, verified, verify_run
+from controller.trust.verify import ATTESTATION, VERDICT, verified, verify_run
 from tests.fakes.signed_run import content, signed_run
 from tests.fakes.signer import FakeSigner
 
 SIGNER, OTHER = FakeSigner(1), FakeSigner(2)
-ROOT = SIGNER.trust_root
+ROOT = SIGNER.root
 RUN = signed_run(SIGNER)
 COVERED = [name for name in RUN if name != "spec.yaml"]
 Envelope = dict[str, Any]
@@ -26,7 +28,7 @@ Envelope = dict[str, Any]
 
 def failures(files: dict[str, Any], revoked: frozenset[str] = frozenset()) -> list[Check]:
     """The checks that fail."""
-    return [check for check in verify_run(files, ROOT, revoked) if not check.ok]
+    return [check for check in verify_run(files, replace(ROOT, revoked=revoked)) if not check.ok]
 
 
 def test_a_run_as_it_was_recorded_verifies() -> None:
