@@ -119,13 +119,16 @@ def test_the_picture_is_what_the_command_line_prints(tmp_path: Path) -> None:
 
 # --- reasons and exit codes ---
 
-# CamelCase words in the code that are no reasons: units, kinds of output, names of Linux, of pip's errors and of
-# watchdog's events.
+# CamelCase words in the code that are no reasons: units, kinds of output, names of Linux, of pip's errors, of RO-Crate
+# and of watchdog's events.
 NOT_REASONS = frozenset(
     {
         *("KiB", "MiB", "GiB", "TiB", "HxxxxxxP", "NoNewPrivs"),
         *("ConnectTimeout", "ReadTimeout", "IncompleteRead"),
         *("CustomResourceDefinition", "RunInfo", "KeyList", "StatusReport"),
+        *("RunComparison", "ChangeReview"),
+        *("CreativeWork", "CreateAction", "SoftwareApplication", "SoftwareSourceCode"),
+        *("CompletedActionStatus", "FailedActionStatus"),
         *("InotifyEvent", "WatchDescriptor", "CallbackId"),
     }
 )
