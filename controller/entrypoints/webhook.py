@@ -10,10 +10,12 @@ import hmac
 import threading
 from collections.abc import Callable
 from hashlib import sha256
+from http.client import HTTPConnection, HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 MAX_BODY = 2**20
 TIMEOUT = 10.0
@@ -54,6 +56,26 @@ def is_signed(secret: bytes, body: bytes, signature: str, token: str) -> bool:
     by_signature = hmac.compare_digest(mine.encode(), signature.encode("utf-8", "replace"))
     by_token = hmac.compare_digest(secret, token.encode("utf-8", "replace"))
     return by_signature or by_token
+
+
+def ring_at(url: str, secret: bytes) -> int:
+    """Post signed news to a webhook; its answer's status.
+
+    Raises:
+        OSError: nobody answers.
+        ValueError: the address is no http or https one.
+    """
+    parts = urlsplit(url)
+    kinds = {"http": HTTPConnection, "https": HTTPSConnection}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise ValueError("write an address such as http://127.0.0.1:8765/")
+    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=TIMEOUT)
+    try:
+        signature = "sha256=" + hmac.new(secret, b"", sha256).hexdigest()
+        connection.request("POST", parts.path or "/", b"", {"X-Hub-Signature-256": signature, "Content-Length": "0"})
+        return int(connection.getresponse().status)
+    finally:
+        connection.close()
 
 
 class Webhook:
