@@ -50,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("controller.entrypoints.cli.doctor", "What this host can do: sandbox, interpreters, GPUs, limits."),
     "config": ("controller.entrypoints.cli.config", "Show or validate the settings in force."),
     "key": ("controller.entrypoints.cli.key", "Signing keys: new, list, rotate, revoke."),
+    "hook": ("controller.entrypoints.cli.hook", "Tell the reconciler of a push: install a hook, ring its webhook."),
     "completion": ("controller.entrypoints.cli.completion", "Print shell completion."),
 }
 """Command to (module, one line). The attribute in the module is the command's name, with `_command` appended."""
