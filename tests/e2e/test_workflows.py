@@ -124,6 +124,7 @@ def test_an_export_is_the_same_bytes_again_and_verifies(lab: Repo, tmp_path: Pat
     value = lab.ml("export", "steady", "--to", str(tmp_path / "two.tar"), "-o", "json").json
     assert one.read_bytes() == (tmp_path / "two.tar").read_bytes()
     assert value["kind"] == "Export"
+    assert lab.ml("verify", str(one)).out.endswith(": verified\n")
     assert "exists already" in lab.ml("export", "steady", "--to", str(one), code=6).err
     again = tmp_path / "again.tar"
     Repo(lab.root).ml("export", str(one), "--to", str(again))
@@ -179,7 +180,7 @@ def test_a_file_that_is_no_archive_is_refused(lab: Repo, tmp_path: Path) -> None
         link = tarfile.TarInfo("run/run_manifest.json")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    for words in (("compare", "steady"), ("info",), ("export",), ("reproduce",)):
+    for words in (("compare", "steady"), ("info",), ("export",), ("reproduce",), ("verify",)):
         assert "links" in lab.ml(*words, str(bad), code=4).err
     bad.write_bytes(b"\x1f\x8b not a tar")
     assert "decompressed" in lab.ml("info", str(bad), code=4).err
@@ -255,6 +256,8 @@ def test_an_archive_is_reproduced_in_another_clone_with_its_commit(project: Repo
     value = clone.ml(*words, "-o", "json").json
     assert value["reproduced"] is True
     assert value["rerun"]["records"].startswith(str(place))
+    assert value["comparison"] == str(place / "reproduction" / "comparison.dsse.json")
+    clone.ml("verify", value["rerun"]["records"])
     assert clone.git("status", "--porcelain") == ""
     empty = Repo(tmp_path / "empty")
     subprocess.run(["git", "init", "-q", str(empty.root)], check=True)

@@ -60,7 +60,7 @@ def reproduce_command(ctx: click.Context, what: str, place: str | None, timeout:
     if code != Exit.OK:
         click.echo(f"the run that was to reproduce {manifest.run_id} did not complete; its place is {folder}", err=True)
         return code
-    value = _answer(ctx, original, _verified(open_records(inner, _newest(folder))))
+    value = _answer(ctx, original, _verified(open_records(inner, _newest(folder))), original.folder or folder)
     emit(value, output, table=lambda wide: _text(value, wide=wide), names=lambda: [value["rerun"]["run"]])
     return Exit.OK if value["reproduced"] else NOT_REPRODUCED
 
@@ -167,13 +167,13 @@ def _newest(folder: Path) -> str:
     return str(max(runs, key=lambda entry: entry.stat().st_mtime_ns))
 
 
-def _answer(ctx: click.Context, original: Records, rerun: Records) -> dict[str, Any]:
-    """Compare, sign the comparison, and keep it beside the original's records (beside the new run's for an archive)."""
+def _answer(ctx: click.Context, original: Records, rerun: Records, keep: Path) -> dict[str, Any]:
+    """Compare, sign the comparison, and keep it: in the original's run folder, or for an archive where it ran again."""
     from controller.trust.comparison import compare
 
     tolerances = recorded_experiment(original).spec.reproducibility.tolerances
     found = compare(original.manifest(), rerun.manifest(), tolerances)
-    kept, key_id = _signed(ctx, original, rerun, tolerances)
+    kept, key_id = _signed(ctx, original, rerun, tolerances, keep)
     return report(
         "Reproduction",
         reproduced=found.reproduced,
@@ -212,7 +212,7 @@ def _differences(original: Records, rerun: Records) -> list[dict[str, Any]]:
 
 
 def _signed(
-    ctx: click.Context, original: Records, rerun: Records, tolerances: Mapping[str, float]
+    ctx: click.Context, original: Records, rerun: Records, tolerances: Mapping[str, float], keep: Path
 ) -> tuple[str | None, str | None]:
     """Where the signed comparison lies, and who signed it; nothing without a key."""
     from controller.inventory.clock import SystemClock
@@ -222,9 +222,13 @@ def _signed(
     from controller.trust.envelope import PAYLOAD_TYPE
     from controller.wiring import open_signer
 
-    signer = open_signer(original.place, settings_of(ctx))
+    place, settings = original.place, settings_of(ctx)
+    signer = open_signer(place, settings, "comparisons") or open_signer(place, settings)
     if signer is None:
-        click.echo("no key of yours is trusted here, so the comparison is not signed; ml key new", err=True)
+        click.echo(
+            "no key of yours is trusted here, so the comparison is not signed; ml key new --owner YOU --use comparisons",
+            err=True,
+        )
         return None, None
     data, again = original.read("run_manifest.json"), rerun.read("run_manifest.json")
     statement = comparison_statement(data, again, tolerances, timestamp(SystemClock().now()))
@@ -233,11 +237,10 @@ def _signed(
         RERUN_ATTESTATION: rerun.read("attestation.dsse.json"),
         COMPARISON: signer.sign(PAYLOAD_TYPE, statement),
     }
-    base = original.folder or rerun.folder or Path()
     for name in files:
-        (base / name).parent.mkdir(exist_ok=True)
-    write_together({base / name: content for name, content in files.items()})
-    return str(base / COMPARISON), signer.key_id
+        (keep / name).parent.mkdir(exist_ok=True)
+    write_together({keep / name: content for name, content in files.items()})
+    return str(keep / COMPARISON), signer.key_id
 
 
 def _text(value: Mapping[str, Any], *, wide: bool) -> str:
