@@ -225,10 +225,7 @@ def _signed(
     place, settings = original.place, settings_of(ctx)
     signer = open_signer(place, settings, "comparisons") or open_signer(place, settings)
     if signer is None:
-        click.echo(
-            "no key of yours is trusted here, so the comparison is not signed; ml key new --owner YOU --use comparisons",
-            err=True,
-        )
+        click.echo("not signed: no key of yours may (ml key new --owner YOU --use comparisons)", err=True)
         return None, None
     data, again = original.read("run_manifest.json"), rerun.read("run_manifest.json")
     statement = comparison_statement(data, again, tolerances, timestamp(SystemClock().now()))
