@@ -40,6 +40,11 @@ def _seccomp() -> bool:
     return ctypes.util.find_library("seccomp") is not None and "errno" in actions.read_text().split()
 
 
+def _signs() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        return _runs("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{folder}/key")
+
+
 def _openssl() -> bool:
     with tempfile.TemporaryDirectory() as folder:
         return _runs("openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{folder}/key.pem")
@@ -84,6 +89,8 @@ SYSTEMS = {
     "strace": System(
         lambda: _runs("strace", "-f", "-o", "/dev/null", "true"), "apt-get install strace, and permission to trace"
     ),
+    "ssh-keygen": System(_signs, "apt-get install openssh-client (8.9 or newer)"),
+    "gpg": System(lambda: _runs("gpg", "--version"), "apt-get install gnupg"),
     "git": System(lambda: _runs("git", "--version"), "apt-get install git"),
     "coreutils": System(lambda: _runs("sha256sum", "--version"), "apt-get install coreutils"),
     "inotify": System(_inotify, "a Linux kernel with inotify"),
