@@ -34,7 +34,7 @@ from controller.inputs.trees import REGULAR, folder_at, normal, shown
 from controller.inputs.worktree import spec_differs
 from controller.ports.inputs import Progress, Submission
 from controller.ports.objectstore import ObjectStore
-from controller.trust.approval import FOLDER
+from controller.trust.root import APPROVALS
 
 _MAX_APPROVAL_BYTES = 2**16
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -82,7 +82,7 @@ class CloneInputs(LocalInputs):
             return ()
         try:
             with Objects(str(self._clone)) as objects:
-                entries = folder_at(self._ref, f"{FOLDER}/{namespace}/{name}", objects) or ()
+                entries = folder_at(self._ref, f"{APPROVALS}{namespace}/{name}", objects) or ()
                 files = [e for e in entries if e.mode in REGULAR and b"/" not in e.path]
                 named = sorted(e.path for e in files if e.path.endswith(b".dsse.json"))[: submissions.MAX_APPROVALS]
                 oids = {e.path: e.oid for e in files}
