@@ -42,6 +42,8 @@ class _Batch:
         self.waiting: dict[str, str] = {}
         """Hex digest to temporary file."""
         self.bytes = 0
+        self.deleted_from: set[Path] = set()
+        """Folders whose deletions are not synced yet."""
 
     def is_full(self) -> bool:
         return len(self.waiting) >= BATCH_FILES or self.bytes >= BATCH_BYTES
@@ -163,10 +165,26 @@ class FileObjects(ObjectStore):
                     return False
                 with durable.step(DELETE):
                     path.unlink()
-                    copying.sync_folder(path.parent)
+                    self._sync_deletion(path.parent)
             except FileNotFoundError:
                 return False
         return True
+
+    def _sync_deletion(self, folder: Path) -> None:
+        with self._guard:
+            if self._batch is not None:
+                self._batch.deleted_from.add(folder)
+                return
+        copying.sync_folder(folder)
+
+    def first(self, sha256: str, count: int) -> bytes:
+        """The first bytes of an object, not verified: to see of what kind it is, without reading it all.
+
+        Raises:
+            AbsentError: it is not there.
+        """
+        with _closing(self._open(sha256)) as fd:
+            return os.pread(fd, count, 0)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -254,6 +272,8 @@ class FileObjects(ObjectStore):
             self._name({digits: temporary})
 
     def _flush(self, batch: _Batch) -> None:
+        for folder in batch.deleted_from:
+            copying.sync_folder(folder)
         if not batch.waiting:
             return
         try:
@@ -268,12 +288,13 @@ class FileObjects(ObjectStore):
     def _name(self, waiting: dict[str, str]) -> None:
         """Rename synced files to their objects, and sync the names."""
         shards = set()
-        for digits, temporary in waiting.items():
-            path = self._path(digits)
-            if path.parent not in shards:
-                path.parent.mkdir(exist_ok=True)
-                shards.add(path.parent)
-            os.rename(temporary, path)  # noqa: PTH104  # twice as fast as a Path, for each of many
+        with self._shared():  # or a deleter that looked at an old object would remove the new one
+            for digits, temporary in waiting.items():
+                path = self._path(digits)
+                if path.parent not in shards:
+                    path.parent.mkdir(exist_ok=True)
+                    shards.add(path.parent)
+                os.rename(temporary, path)  # noqa: PTH104  # twice as fast as a Path, for each of many
         for folder in (*shards, self._folder):
             copying.sync_folder(folder)
 

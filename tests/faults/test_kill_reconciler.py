@@ -62,6 +62,8 @@ ELSEWHERE = {
     "objects.put": "tests/unit/stores/test_objects.py",
     "objects.put_many": "tests/unit/stores/test_objects.py",
     "objects.delete": "tests/unit/stores/test_objects.py",
+    "backup.appear": "tests/faults/test_backup.py",
+    "backup.restore": "tests/faults/test_backup.py",
     "objects.upload": "tests/unit/stores/test_objects_s3.py",
     "objects.remove": "tests/unit/stores/test_objects_s3.py",
 }
