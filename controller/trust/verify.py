@@ -17,7 +17,7 @@ from controller.api.canonical import canonical_bytes, digest_bytes
 from controller.api.documents import load
 from controller.api.experiment import Experiment
 from controller.api.manifest import InvalidManifestError, RunManifest, lifecycle_problems, parse_manifest
-from controller.trust.levels import Later, judge_run
+from controller.trust.levels import Judgement, Later, judge_run
 from controller.trust.records import Check, Files, Opener, chunks, failed, opened, record
 from controller.trust.root import TrustRoot
 from controller.trust.since import About, later_of
@@ -77,6 +77,20 @@ def _read(files: Files, root: TrustRoot, checks: list[Check]) -> _Run:
     return _Run(
         attestation, envelope.key_id if envelope else "", payload, statement, data, _manifest(data, checks), plan
     )
+
+
+def judged_now(files: Files, root: TrustRoot) -> Judgement:
+    """The level that the evidence beside a run gives now, whatever its verdict says.
+
+    Raises:
+        ValueError: the run does not verify, so there is nothing to judge.
+    """
+    checks = list(verify_run(files, root))
+    run = _read(files, root, [])
+    if not verified(tuple(checks)) or run.manifest is None or run.plan is None:
+        raise ValueError("the run does not verify; ml verify says why")
+    later = _later(files, root, run, _spec_tolerances(files, run, []), [])
+    return judge_run(run.manifest, plan_sha256=digest_bytes(run.plan), signed=run.payload is not None, later=later)
 
 
 def verified(checks: tuple[Check, ...]) -> bool:
@@ -229,15 +243,19 @@ def _spec_tolerances(files: Files, run: _Run, checks: list[Check]) -> Mapping[st
 
 def _judged(files: Files, root: TrustRoot, run: _Run, tolerances: Mapping[str, float], checks: list[Check]) -> None:
     """Approvals, reproduction and verdict, and the level that they come to."""
-    later = Later()
-    if run.manifest is not None and run.data is not None and run.plan is not None:
-        name = f"{run.manifest.namespace}/{run.manifest.experiment}"
-        about = About(name, digest_bytes(run.plan), run.data, run.key_id, tolerances)
-        later = later_of(files, root, about, checks)
+    later = _later(files, root, run, tolerances, checks)
     envelope = opened(record(files, VERDICT, "verdict", checks), VERDICT, root, checks, check="verdict")
     statement = _statement(envelope.payload if envelope else None, VERDICT, checks)
     if statement is not None:
         checks += _verdict_checks(run, statement, later)
+
+
+def _later(files: Files, root: TrustRoot, run: _Run, tolerances: Mapping[str, float], checks: list[Check]) -> Later:
+    if run.manifest is None or run.data is None or run.plan is None:
+        return Later()
+    name = f"{run.manifest.namespace}/{run.manifest.experiment}"
+    about = About(name, digest_bytes(run.plan), run.data, run.key_id, tolerances)
+    return later_of(files, root, about, checks)
 
 
 def _verdict_checks(run: _Run, statement: dict[str, Any], later: Later) -> Iterator[Check]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         "ml verify .fetchml/experiments/digits-abcd2345 --trust trust",
         "ml verify digits-abcd2345.tar --bundled-keys    nothing was changed; not: who signed it",
         "ml verify digits --policy policies/             and it is what these trust policies ask for",
+        "ml verify digits --renew                        sign the level that a reproduction has raised",
     ),
 )
 @click.argument("what", shell_complete=complete_names)
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--bundled-keys", is_flag=True, help="Use the keys that travel with the run: proves integrity only.")
 @click.option("--policy", type=click.Path(), help="A file or folder with TrustPolicy documents that must hold.")
 @click.option("--no-rehash", is_flag=True, help="Do not read log and results again; the rest is checked.")
+@click.option("--renew", is_flag=True, help="Sign a new verdict if the evidence gives a higher level by now.")
 @output_option
 @click.pass_context
 def verify_command(
@@ -43,6 +45,7 @@ def verify_command(
     bundled_keys: bool,
     policy: str | None,
     no_rehash: bool,
+    renew: bool,
     output: str,
 ) -> int:
     """Check signature, every file's digest, plan, manifest and trust level of a run, and the policy if one is named."""
@@ -50,6 +53,8 @@ def verify_command(
 
     records = open_records(ctx, _run_of(what))
     root = _root(records, trust, bundled=bundled_keys)
+    if renew:
+        _renew(ctx, records, root)
     checks = verify_run(records.files, root, rehash=not no_rehash)
     if policy:
         checks = (*checks, *_policy(records, root, _rules(Path(policy))))
@@ -80,6 +85,36 @@ def _root(records: Records, trust: str | None, *, bundled: bool) -> "TrustRoot":
             Exit.NOT_FOUND,
         )
     return read_trust(folder)
+
+
+def _renew(ctx: click.Context, records: Records, root: "TrustRoot") -> None:
+    """Replace the verdict where approvals and a reproduction give more than it says."""
+    from controller.entrypoints.cli.opening import settings_of
+    from controller.inventory.clock import SystemClock
+    from controller.reconcile.files import RunFiles, write_atomic
+    from controller.reconcile.times import timestamp
+    from controller.trust.envelope import PAYLOAD_TYPE
+    from controller.trust.verdict import verdict_statement
+    from controller.trust.verify import judged_now
+    from controller.wiring import open_signer
+
+    if records.folder is None:
+        raise CommandError("an archive is not changed; renew the verdict of the run's folder", Exit.USAGE)
+    try:
+        now = judged_now(records.files, root)
+    except ValueError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
+    if now.level <= records.level():
+        click.echo(f"the verdict says {records.level()} already, and the evidence gives no more", err=True)
+        return
+    signer = open_signer(records.place, settings_of(ctx))
+    if signer is None:
+        raise CommandError("no key of yours may sign verdicts here; ml key new", Exit.NOT_ALLOWED)
+    data, attestation = records.read("run_manifest.json"), records.read("attestation.dsse.json")
+    statement = verdict_statement(data, attestation, now, timestamp(SystemClock().now()))
+    path = RunFiles(records.folder).verdict
+    write_atomic(path, signer.sign(PAYLOAD_TYPE, statement))
+    click.echo(f"signed a verdict of {now.level}: {path}", err=True)
 
 
 def _rules(path: Path) -> "tuple[TrustRule, ...]":
