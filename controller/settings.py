@@ -68,6 +68,8 @@ class Settings:
     """Who makes status commits in a git repository, as git writes it: Name <address>."""
     git_poll_seconds: float = 15.0
     """How often a remote repository is asked when no webhook tells that something was pushed."""
+    ssh_config: str = ""
+    """File for ssh -F, when an object store lies on another host; the user's own when empty."""
     s3_endpoint: str = ""
     """URL of the S3 server; AWS_ENDPOINT_URL when empty."""
     s3_region: str = ""

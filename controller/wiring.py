@@ -324,7 +324,7 @@ def open_objects(place: Place) -> "ObjectStore":
 
 
 def open_objects_at(address: str, settings: Settings | None = None) -> "ObjectStore":
-    """The object store at an address: s3://bucket/prefix, or a folder of this host.
+    """The object store at an address: s3://bucket/prefix, ssh://[user@]host[:port]/folder, or a folder of this host.
 
     Raises:
         ValueError: no such form, or the settings of S3 cannot be used.
@@ -335,7 +335,7 @@ def open_objects_at(address: str, settings: Settings | None = None) -> "ObjectSt
     if address.startswith("s3://"):
         return _open_s3(address, settings or load_settings())
     if "://" in address:
-        raise ValueError(f"{address!r} is no object store; write s3://bucket/prefix or a folder")
+        raise ValueError(f"{address!r} is no object store; write s3://bucket/prefix, ssh://host/folder or a folder")
     return FileObjects(Path(os.path.abspath(address)))  # noqa: PTH100  # a link may be changed to lead elsewhere
 
 
@@ -362,6 +362,10 @@ def open_inventory(place: Place) -> "Inventory":
     from controller.inventory.host import HostInventory
     from controller.runtimes.process.probe import probe_sandbox
 
+    if address.startswith("ssh://"):
+        from controller.stores.objects_ssh import SshObjects
+
+        return SshObjects(address, (settings or load_settings()).ssh_config)
     return HostInventory(place.base, probe_sandbox)
 
 

@@ -12,8 +12,10 @@ import pytest
 from controller.ports.objectstore import AbsentError, ChangedError, DamagedError, ObjectStore
 from controller.stores.objects import FileObjects
 from controller.stores.objects_s3 import S3Objects
+from controller.stores.objects_ssh import SshObjects
 from tests.fakes.objectstore import MemoryObjects
 from tests.testbed.s3 import fresh_place
+from tests.testbed.sshd import server
 
 
 def _rot_of_files(store: ObjectStore, sha256: str) -> None:
@@ -38,10 +40,16 @@ def _rot_of_s3(store: ObjectStore, sha256: str) -> None:
     obstore.put(store._store, key, bytes([data[0] ^ 1]) + data[1:])
 
 
+def _rot_of_ssh(store: ObjectStore, sha256: str) -> None:
+    assert isinstance(store, SshObjects)
+    _rot_of_files(FileObjects(Path(store._folder)), sha256)
+
+
 STORES: dict[str, tuple[Callable[[Path], ObjectStore], Callable[[ObjectStore, str], None]]] = {
     "memory": (lambda folder: MemoryObjects(), _rot_of_memory),
     "files": (lambda folder: FileObjects(folder / "objects"), _rot_of_files),
     "s3": (lambda folder: S3Objects(fresh_place()), _rot_of_s3),
+    "ssh": (lambda folder: SshObjects(server().address(folder / "there"), str(server().config)), _rot_of_ssh),
 }
 """Each adapter, and how to damage one of its objects behind its back."""
 
@@ -49,7 +57,14 @@ LARGE = bytes(range(256)) * 4096 * 9 + b"tail"
 """More than a store holds in memory or sends in one piece, and no multiple of a piece."""
 
 
-@pytest.fixture(params=["memory", "files", pytest.param("s3", marks=pytest.mark.needs("minio"))])
+@pytest.fixture(
+    params=[
+        "memory",
+        "files",
+        pytest.param("s3", marks=pytest.mark.needs("minio")),
+        pytest.param("ssh", marks=pytest.mark.needs("sshd")),
+    ]
+)
 def kind(request: pytest.FixtureRequest) -> str:
     """Each adapter in turn."""
     return str(request.param)
@@ -85,7 +100,7 @@ def test_what_is_not_there(store: ObjectStore, tmp_path: Path, wanted: str) -> N
 
 
 def test_what_is_missing(store: ObjectStore) -> None:
-    there = {store.put(bytes([i])) for i in range(20)}
+    there = {store.put(bytes([i])) for i in range(5)}
     gone = {digest(bytes([i, i])) for i in range(20)}
     assert store.missing([*there, *gone]) == gone
     assert store.missing([]) == set()
@@ -224,7 +239,7 @@ def _put_and_stop(store: ObjectStore) -> None:
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_writers_of_the_same_objects_do_not_disturb_each_other(store: ObjectStore, batched: bool) -> None:
-    pieces = [bytes([i]) * 3000 for i in range(25)]
+    pieces = [bytes([i]) * 3000 for i in range(6)]
     errors: list[BaseException] = []
 
     def write() -> None:

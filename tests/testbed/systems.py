@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.testbed import s3
+from tests.testbed import s3, sshd
 from tests.testbed.engines import answers
 
 
@@ -108,6 +108,7 @@ SYSTEMS = {
         lambda: answers("podman"), "tests/testbed/containers up (as root; it says which packages it needs)"
     ),
     "minio": System(s3.answers, "tests/testbed/services up (it needs Go 1.24 or newer, once)"),
+    "sshd": System(sshd.answers, "apt-get install openssh-server (as root; no service needs to run)"),
     "linux": System(lambda: sys.platform == "linux", "run on Linux"),
 }
 
