@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from controller.api.catalog import TrustRule
     from controller.inputs.clone import Clone
     from controller.ports.events import Events
+    from controller.ports.images import Images
     from controller.ports.inputs import Inputs, Progress
     from controller.ports.inventory import Inventory
     from controller.ports.objectstore import ObjectStore
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from controller.reconcile.context import Ports
     from controller.ports.trust import Trust
     from controller.sources.git import Branches, BranchSource
+    from controller.runtimes.container.engine import Engine
     from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
 
@@ -164,9 +166,25 @@ def unopened_signer(place: Place, settings: Settings) -> "Signer | None":
     return find(data_home(settings), place.trust)
 
 
-def open_runtime() -> "Runtime":
-    """The process runtime, with the sandbox that this host really gives."""
+ENGINES = ("docker", "podman")
+
+
+def open_engine(settings: Settings, kind: str = "") -> "Engine":
+    """The engine of the settings, or one of this kind, where it listens on this host."""
+    from controller.runtimes.container.engine import Engine, default_url
+
+    kind = kind or settings.runtime
+    return Engine(kind, settings.engine if settings.engine and kind == settings.runtime else default_url(kind))
+
+
+def open_runtime(place: Place | None = None, settings: Settings | None = None) -> "Runtime":
+    """The runtime of the settings; by default processes, with the sandbox that this host really gives."""
     from controller.inventory.clock import SystemClock
+
+    if place is not None and settings is not None and settings.runtime in ENGINES:
+        from controller.runtimes.container.runtime import ContainerRuntime
+
+        return ContainerRuntime(open_engine(settings), SystemClock(), place.base / "cache" / "container")
     from controller.runtimes.process.probe import probe_sandbox
     from controller.runtimes.process.runtime import ProcessRuntime
 
@@ -189,7 +207,8 @@ def build_ports(
     return Ports(
         source=source,
         store=store,
-        runtime=open_runtime(),
+        runtime=open_runtime(place, settings),
+        images=open_images(settings),
         inputs=open_inputs(place, settings),
         inventory=open_inventory(place),
         signer=signer,
@@ -206,6 +225,15 @@ def build_ports(
         ),
         progress=progress,
     )
+
+
+def open_images(settings: Settings) -> "Images | None":
+    """The images of the engine, if the runtime has one."""
+    if settings.runtime not in ENGINES:
+        return None
+    from controller.runtimes.container.images import EngineImages
+
+    return EngineImages(open_engine(settings))
 
 
 def open_source(

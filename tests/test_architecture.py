@@ -33,12 +33,14 @@ VENDORS = {
     "pydantic_core": ("api",),
     "pynvml": ("inventory",),
     "pyseccomp": ("runtimes",),
+    "requests": ("runtimes",),  # docker's SDK lets its errors and urllib3's through
     "rfc8785": ("api",),
     "rich": ("entrypoints",),
     "securesystemslib": ("identity", "trust"),
     "sqlite3": ("stores",),
     "sqlite_utils": ("stores",),
     "watchdog": ("sources",),
+    "urllib3": ("runtimes",),
     "yaml": ("api",),
 }
 

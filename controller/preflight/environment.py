@@ -2,8 +2,8 @@
 
 Process runtime: a lock, or the bare interpreter: of a stated version when the code comes from a source, for which "no
 packages needed" must be said. Every other runtime: an image by digest.
-Reasons: ImageNotSupported, ImageMissing, ImageInvalid (Refuse); LockMissing, ImageNotPinned (Refuse; relaxed: caps at
-L0).
+Reasons: ImageNotSupported, ImageMissing, ImageInvalid, UnsafeImage (Refuse); LockMissing, ImageNotPinned (Refuse;
+relaxed: caps at L0); ImageNotFound (Wait: relaxed, a tag that nothing has resolved).
 """
 
 import re
@@ -49,10 +49,22 @@ def _image(context: Context) -> Finding:
     if image is None:
         fix = "write image: name@sha256:<64 hex>, or set spec.scheduling.target to a process target"
         return RULE.refuse("ImageMissing", f"the {context.runtime} runtime needs an image", "spec.environment", fix)
+    found = context.facts.image
+    if found is not None and found.loader_variables:
+        message = f"the image sets {', '.join(found.loader_variables)}, which changes every program that it runs"
+        return RULE.refuse("UnsafeImage", message, _IMAGE, "use an image that sets no LD_* variables")
     if _PINNED.fullmatch(image):
         return RULE.passed(f"image pinned at {image.rpartition('@')[2][:19]}")
     if not re.fullmatch(_NAME, image):
         return RULE.refuse("ImageInvalid", f"{image!r} is not an image reference", _IMAGE, "write name@sha256:<64 hex>")
     message = f"{image!r} names a tag, which can move"
-    fix = f"write {image}@sha256:<64 hex> (docker buildx imagetools inspect {image} prints it)"
+    if found is None:
+        fix = f"write {image}@sha256:<64 hex> (docker buildx imagetools inspect {image} prints it)"
+    elif found.sha256:
+        fix = f"write {context.plan.content['environment']['image']}"
+    elif context.spec.reproducibility.policy == "relaxed":
+        message = f"{image!r} is not on the engine, so nobody knows its digest" + (found.error and f": {found.error}")
+        return RULE.wait("ImageNotFound", message, _IMAGE, "fetch it: ml explain --resolve SPEC")
+    else:
+        fix = "write the digest that `ml explain --resolve` prints"
     return RULE.refuse("ImageNotPinned", message, _IMAGE, fix)

@@ -19,6 +19,7 @@ from controller.facts.facts import Facts
 from controller.plan.plan import Plan
 from controller.ports.clock import Clock
 from controller.ports.events import Events
+from controller.ports.images import Images
 from controller.ports.inputs import Inputs, Progress, no_progress
 from controller.ports.inventory import Inventory
 from controller.ports.runtime import Runtime
@@ -66,6 +67,8 @@ class Ports:
     """Folder of our records."""
     policy: Policy = field(default_factory=Policy)
     progress: Progress = no_progress
+    images: Images | None = None
+    """Of a runtime with an engine."""
     trust: Trust = field(default_factory=NoTrust)
     """Whose word counts."""
     placing: threading.Lock = field(default_factory=threading.Lock)

@@ -38,6 +38,7 @@ def resolved(facts: Facts) -> dict[str, Any]:
     """What the references of a spec were resolved to, as the status shows it."""
     return {
         "commit": facts.git.commit if facts.git else None,
+        "image_digest": facts.image.sha256 if facts.image else None,
         "deps_manifest_sha256": facts.lock.sha256 if facts.lock else None,
         "snapshot_sha256": facts.snapshot.sha256 if facts.snapshot else None,
         "datasets": [{"name": item.name, "sha256": item.sha256 or ""} for item in facts.datasets],

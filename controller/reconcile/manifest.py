@@ -70,7 +70,7 @@ def _common(ports: Ports, run: RunRow, attempts: Sequence[AttemptRow]) -> dict[s
         "deps_manifest": {"manifest": lock.manifest, "sha256": plan["environment"]["dependencies"]["sha256"]}
         if lock
         else None,
-        "image": record.spec.environment.image,
+        "image": plan["environment"].get("image"),
         "datasets": _datasets(run, {}),
         "resources": {"requested": plan["resources"], "granted": _granted(last, plan)},
         "node": _node(ports.inventory.host()),

@@ -42,6 +42,7 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         snapshot=inputs.snapshot_facts(spec.source.snapshot) if spec.source and spec.source.snapshot else None,
         lock=inputs.lock_facts(git, spec.source, lock, document.file) if lock else None,
         interpreter=None if spec.environment.image else inputs.interpreter_facts(spec.environment.python),
+        image=ports.images.image_facts(spec.environment.image) if ports.images and spec.environment.image else None,
         datasets=_datasets(ports, document, git),
         secrets=tuple(inputs.secret_facts(secret.name, _namespace(document), spec.owner) for secret in spec.secrets),
         policy=_policy(ports, document, people),

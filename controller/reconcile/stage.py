@@ -50,6 +50,9 @@ def stage(ports: Ports, run: RunRow, attempt: AttemptRow) -> dict[str, str]:
     write_together({files.spec: str(run.launch["spec_text"]).encode(), files.plan: run.plan, files.params: params})
     _export(ports, files, record, attempt.number)
     _environment(ports, record)
+    image = _image(run)
+    if ports.images and image:
+        ports.images.fetch(image, ports.progress)
     tracked = (facts for facts, _ in record.datasets if facts.tracked)
     return {facts.name: _dataset(ports, record, facts, files.dataset(attempt.number, facts.name)) for facts in tracked}
 
@@ -81,7 +84,14 @@ def describe(ports: Ports, run: RunRow, attempt: AttemptRow) -> AttemptSpec:
         network=record.spec.sandbox.network == "full",
         secrets={secret.env: ports.inputs.secret_value(secret.name) for secret in record.spec.secrets},
         mount_names=names,
+        image=_image(run),
+        gpus=tuple(run.launch.get("gpus", ())),
     )
+
+
+def _image(run: RunRow) -> str:
+    """The image of the plan, by digest; empty without one."""
+    return str(json.loads(run.plan).get("environment", {}).get("image", ""))
 
 
 def _keep_earlier(files: RunFiles, number: int) -> None:

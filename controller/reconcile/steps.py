@@ -134,7 +134,7 @@ def _plan_stands(ports: Ports, experiment: Experiment, run: RunRow) -> bool:
     if source is not None and source.git is not None and source.git.commit is None:
         return False
     if environment.image:
-        return True
+        return "@sha256:" in environment.image
     found, used = ports.inputs.interpreter_facts(environment.python), LaunchRecord(run.launch).interpreter
     return used is not None and replace(found, path="", prefix="") == replace(used, path="", prefix="")
 

@@ -53,6 +53,15 @@ RUN_POINTS = [
 ]
 
 ELSEWHERE = {
+    "container.record": "tests/faults/test_kill_container.py",
+    "container.create": "tests/faults/test_kill_container.py",
+    "container.claim": "tests/faults/test_kill_container.py",
+    "container.start": "tests/faults/test_kill_container.py",
+    "container.begin": "tests/faults/test_kill_container.py",
+    "container.stop": "tests/faults/test_kill_container.py",
+    "container.exit": "tests/faults/test_kill_container.py",
+    "container.remove": "tests/faults/test_kill_container.py",
+    "images.fetch": "tests/faults/test_kill_container.py",
     "store.migrate": "tests/faults/test_store_kill.py",
     "clone.create": "tests/faults/test_git_kill.py",
     "clone.fetch": "tests/faults/test_git_kill.py",

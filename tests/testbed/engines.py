@@ -4,6 +4,7 @@ Promises: never the machine's own engine, unless TESTBED_DOCKER_HOST or TESTBED_
 """
 
 import functools
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -44,3 +45,18 @@ def answers(engine: str) -> bool:
     except (docker.errors.DockerException, KeyError):
         return False
     return True
+
+
+def publish(name: str, tag: str, recipe: str) -> str:
+    """Build an image with Docker, push it to the registry under the tag, forget it there; its name by digest."""
+    import docker
+
+    api = docker.APIClient(base_url=host("docker"), version="auto", timeout=120)
+    place = f"{environment()['TESTBED_REGISTRY']}/testbed/{name}"
+    list(api.build(fileobj=io.BytesIO(recipe.encode()), tag=f"{place}:{tag}", rm=True, forcerm=True, decode=True))
+    said = list(api.push(place, tag=tag, stream=True, decode=True))
+    api.remove_image(f"{place}:{tag}", force=True)
+    digests = [line["aux"]["Digest"] for line in said if "aux" in line]
+    if not digests:
+        raise RuntimeError(f"{place}:{tag} was not pushed: {said}")
+    return f"{place}@{digests[0]}"

@@ -38,17 +38,25 @@ if TYPE_CHECKING:
         "ml explain specs/digits.yaml",
         "ml explain specs/digits.yaml -o wide    every rule and every cap",
         "ml explain specs/digits.yaml -o json | jq .plan",
+        "ml explain specs/digits.yaml --resolve    what to write instead of the image's tag",
         "ml explain specs --against origin/main -o markdown    what a branch would start",
     ),
 )
 @click.argument("path", type=click.Path(), required=False)
 @click.option("--name", help="Which experiment of a file with several.")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 10 instead of 0 when a launch would happen.")
+@click.option("--resolve", is_flag=True, help="Fetch the image that a tag names, so that its digest can be told.")
 @click.option("--against", metavar="REF", help="Everything beneath PATH that differs from where HEAD left REF.")
 @output_option_with("markdown", "junit", "sarif")
 @click.pass_context
 def explain_command(
-    ctx: click.Context, path: str | None, name: str | None, detailed_exitcode: bool, against: str | None, output: str
+    ctx: click.Context,
+    path: str | None,
+    name: str | None,
+    detailed_exitcode: bool,
+    resolve: bool,
+    against: str | None,
+    output: str,
 ) -> int:
     """Show what would run, whether it may and why not, and the trust level it can reach. Starts nothing.
 
@@ -62,7 +70,10 @@ def explain_command(
         wanted = "Missing argument 'PATH': name a spec" if path is None else f"-o {output} needs --against REF"
         raise click.UsageError(f"{wanted}, such as: ml explain {path or 'specs/digits.yaml'}")
     with ProgressLine() as progress:
-        found = explain(open_experiment(ctx, path, name, progress))
+        opened = open_experiment(ctx, path, name, progress)
+        if resolve:
+            resolve_image(opened)
+        found = explain(opened)
     emit(
         found.value, output, table=lambda wide: _text(found, path, wide=wide), names=lambda: [found.value["experiment"]]
     )
@@ -118,6 +129,20 @@ class Explained:
     def launches(self) -> bool:
         """Would a reconcile launch it, once it passes?"""
         return self.done is None and not self.elsewhere and not self.evaluation.experiment.spec.suspend
+
+
+def resolve_image(opened: Opened) -> None:
+    """Have the engine fetch what the spec's image names now.
+
+    Raises:
+        EnvironmentBuildError: its registry does not have it, or does not answer.
+    """
+    from controller.reconcile.observe import experiment_of
+
+    image = experiment_of(opened.document).spec.environment.image
+    if image is None or opened.ports.images is None:
+        raise click.UsageError("--resolve is for a spec with an image, where runs are containers (settings: runtime)")
+    opened.ports.images.image_facts(image, remote=True)
 
 
 def explain(opened: Opened) -> Explained:

@@ -4,6 +4,7 @@ Promises: every failure is an EngineError (an OSError: try again) or a LookupErr
 Does not: retry, decide, or import the SDK before the first call (it costs 270 ms).
 """
 
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,14 @@ from typing import Any
 
 TIMEOUT = 60
 """Seconds for one answer of the engine."""
+
+
+def default_url(kind: str) -> str:
+    """Where an engine of this kind listens unless the operator says otherwise: for root, and for other users."""
+    uid = os.getuid()
+    if kind == "docker":
+        return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    return "unix:///run/podman/podman.sock" if uid == 0 else f"unix:///run/user/{uid}/podman/podman.sock"
 
 
 class EngineError(OSError):

@@ -11,19 +11,33 @@ import resource
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from controller.ports import durable, folders
+from controller.ports import durable
 from controller.ports.clock import Clock
 from controller.ports.runtime import AttemptSpec, Observed, Runtime, RuntimeRefusedError, RuntimeState
 from controller.runtimes import inside, records
 from controller.runtimes.container import facts, launcher, request, vault
 from controller.runtimes.container.engine import Engine, EngineError
 from controller.runtimes.container.follow import Follower, ended_as
+from controller.runtimes.container.state import (
+    ATTEMPT,
+    CLAIMED,
+    EXITED,
+    RUN_UID,
+    STARTED,
+    STOPPED,
+    check_labels,
+    give_away,
+    place_of,
+    record_of,
+    seen_as,
+    stamp,
+    store_of,
+    time_of,
+)
 from controller.runtimes.container.watch import Watch
 
 RECORD = durable.register("container.record", "container.json: what was asked for")
@@ -35,9 +49,6 @@ STOP = durable.register("container.stop", "stop.json: the request to stop")
 EXIT = durable.register("container.exit", "exit.json: how the container ended")
 REMOVE = durable.register("container.remove", "the container and its secrets in memory are gone")
 
-ATTEMPT, CLAIMED, STARTED, STOPPED, EXITED = "container.json", "claimed.json", "started.json", "stop.json", "exit.json"
-RUN_UID = 65532
-"""The run's user where we are root: nobody's, and nobody else's of ours."""
 PROFILE = Path(__file__).parent / "seccomp.json"
 
 
@@ -79,7 +90,7 @@ class ContainerRuntime(Runtime):
         inside.check(attempt)
         if "@sha256:" not in attempt.image:
             raise RuntimeRefusedError("ImageNotPinned", f"{attempt.image or 'no image'!r} is not named by digest")
-        place = _place(attempt.name, attempt.run_dir)
+        place = place_of(attempt.name, attempt.run_dir)
         with self._lock:
             if self._recorded(attempt, place):
                 return
@@ -87,9 +98,9 @@ class ContainerRuntime(Runtime):
             for path in (place, attempt.results, attempt.checkpoints):
                 if path is not None:
                     path.mkdir(parents=True, exist_ok=True)
-            _give_away(attempt)
+            give_away(attempt)
             with durable.step(RECORD):
-                records.save(str(place), ATTEMPT, _record(attempt, self._kit))
+                records.save(str(place), ATTEMPT, record_of(attempt, self._kit))
             vault.fill(attempt)
             body = request.body(attempt, self._request_place(attempt, volumes))
             with durable.step(CREATE):
@@ -102,7 +113,7 @@ class ContainerRuntime(Runtime):
         found = self._look(attempt.name)
         if found is None:
             return False
-        _check_labels(found, attempt)
+        check_labels(found, attempt)
         if records.load(str(place), ATTEMPT) is None or found["Config"]["Image"] != attempt.image:
             self._engine.remove(attempt.name)  # ours, never started, and not what is asked for now
             return False
@@ -115,7 +126,7 @@ class ContainerRuntime(Runtime):
             found = self._look(attempt.name)
             if found is None:
                 raise EngineError(str(error)) from error
-            _check_labels(found, attempt)
+            check_labels(found, attempt)
 
     def _look(self, name: str) -> Mapping[str, Any] | None:
         try:
@@ -158,7 +169,7 @@ class ContainerRuntime(Runtime):
             LookupError: it was never created.
             OSError: the engine does not answer, or cannot start it.
         """
-        place = _place(attempt.name, attempt.run_dir)
+        place = place_of(attempt.name, attempt.run_dir)
         with self._lock:
             if records.load(str(place), ATTEMPT) is None:
                 raise LookupError(f"{attempt.name} was not created")
@@ -181,33 +192,33 @@ class ContainerRuntime(Runtime):
 
     def inspect(self, name: str, run_dir: Path) -> Observed:
         """The record of its end, else what the engine says; an end is recorded as soon as its log is complete."""
-        place = str(_place(name, run_dir))
+        place = str(place_of(name, run_dir))
         record = records.load(place, ATTEMPT)
         if record is None or record.get("name") != name:
             return Observed(name, RuntimeState.ABSENT)
         ended = records.load(place, EXITED)
         if ended is not None:
-            return _seen(record, RuntimeState(str(ended["state"])), ended)
+            return seen_as(record, RuntimeState(str(ended["state"])), ended)
         found = self._look(name)
         started = records.load(place, STARTED) or {}
         if found is None:
             if records.load(place, CLAIMED) is None:
                 return Observed(name, RuntimeState.ABSENT)
             loss = {"reason": "RuntimeLost", "message": "the container is gone, and nobody saw its end"}
-            return _seen(record, RuntimeState.LOST, started | loss)
+            return seen_as(record, RuntimeState.LOST, started | loss)
         return self._seen_by_engine(name, Path(place), record, found["State"], started)
 
     def _seen_by_engine(
         self, name: str, place: Path, record: Mapping[str, Any], state: Mapping[str, Any], started: Mapping[str, Any]
     ) -> Observed:
         if state["Status"] in ("created", "configured", "initialized"):
-            return _seen(record, RuntimeState.CREATED, {})
+            return seen_as(record, RuntimeState.CREATED, {})
         follower = self._follow(name, place, record, state)
         if state["Running"] or state["Status"] in ("running", "paused", "restarting", "stopping"):
-            return _seen(record, RuntimeState.RUNNING, {"started_at": _time(state["StartedAt"])} | dict(started))
+            return seen_as(record, RuntimeState.RUNNING, {"started_at": time_of(state["StartedAt"])} | dict(started))
         follower.join(timeout=30)
         if not follower.ended and not follower.error:
-            return _seen(record, RuntimeState.RUNNING, started)  # its log is not complete yet
+            return seen_as(record, RuntimeState.RUNNING, started)  # its log is not complete yet
         return self._record_end(name, place, record, state, follower)
 
     def _record_end(
@@ -224,7 +235,7 @@ class ContainerRuntime(Runtime):
             "reason": reason,
             "message": message,
             "started_at": started.get("started_at"),
-            "ended_at": _time(state["FinishedAt"]) or self._now(),
+            "ended_at": time_of(state["FinishedAt"]) or self._now(),
             "sandbox": started.get("sandbox", {}),
             "usage": dict(follower.end.usage) if follower.end else {},
         }
@@ -234,7 +245,7 @@ class ContainerRuntime(Runtime):
                     records.save(str(place), EXITED, value)
             self._followers.pop(name, None)
         self._watch.forget(name)
-        return _seen(record, RuntimeState(str(value["state"])), value)
+        return seen_as(record, RuntimeState(str(value["state"])), value)
 
     def _follow(self, name: str, place: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> Follower:
         """The follower of its log, begun if there is none."""
@@ -249,14 +260,14 @@ class ContainerRuntime(Runtime):
                 self._followers[name] = follower
                 follower.start()
                 if state["Running"]:
-                    self._watch.add(name, place, record, _time(state["StartedAt"]))
+                    self._watch.add(name, place, record, time_of(state["StartedAt"]))
             return follower
 
     def _begun(self, place: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> Callable[[bytes], None]:
         def save(text: bytes) -> None:
             if records.load(str(place), STARTED) is None:
                 observed = facts.sandbox(text, record["outside"])
-                value: dict[str, Any] = {"started_at": _time(state["StartedAt"]), "sandbox": observed}
+                value: dict[str, Any] = {"started_at": time_of(state["StartedAt"]), "sandbox": observed}
                 with durable.step(BEGIN):
                     records.save(str(place), STARTED, value)
 
@@ -264,7 +275,7 @@ class ContainerRuntime(Runtime):
 
     def stop(self, name: str, run_dir: Path, *, grace: float) -> None:
         """Leave a request, which stands even if this process dies now; SIGTERM, then after `grace` SIGKILL."""
-        place = _place(name, run_dir)
+        place = place_of(name, run_dir)
         record = records.load(str(place), ATTEMPT)
         if record is None:
             self._stop_stray(name)
@@ -299,13 +310,13 @@ class ContainerRuntime(Runtime):
     def _stop_stray(self, name: str) -> None:
         """A container with our label and no record: nothing of it is known that could be kept."""
         found = self._look(name)
-        if found is not None and _store_of(found) in self._stores:
+        if found is not None and store_of(found) in self._stores:
             with durable.step(REMOVE):
                 self._engine.remove(name)
 
     def remove(self, name: str, run_dir: Path) -> None:
         """Record its end if it has ended, then remove the container, running or not."""
-        place = _place(name, run_dir)
+        place = place_of(name, run_dir)
         record = records.load(str(place), ATTEMPT)
         if record is None:
             return
@@ -345,82 +356,4 @@ class ContainerRuntime(Runtime):
             self._news.clear()
 
     def _now(self) -> str:
-        return _stamp(self._clock.now())
-
-
-def _place(name: str, run_dir: Path) -> Path:
-    digits = name.rpartition("-")[2]
-    number = int(digits) if digits.isascii() and digits.isdigit() else 0
-    return Path(records.folder(str(run_dir), number))
-
-
-def _store_of(found: Mapping[str, Any]) -> str:
-    return str((found["Config"].get("Labels") or {}).get(f"{request.LABEL}store", ""))
-
-
-def _check_labels(found: Mapping[str, Any], attempt: AttemptSpec) -> None:
-    marks = found["Config"].get("Labels") or {}
-    if any(marks.get(name) != value for name, value in request.labels(attempt).items()):
-        raise RuntimeRefusedError("NotOurs", f"a container {attempt.name} exists already and is not this attempt's")
-
-
-def _give_away(attempt: AttemptSpec) -> None:
-    """The run's folders belong to the run's user, where we may give them away."""
-    if os.getuid() != 0:
-        return
-    for folder in (attempt.workspace, attempt.results, attempt.checkpoints):
-        if folder is not None:
-            os.chown(folder, RUN_UID, RUN_UID, follow_symlinks=False)
-            for entry in folders.walk(folder):
-                os.chown(entry.path, RUN_UID, RUN_UID, follow_symlinks=False)
-
-
-def _record(attempt: AttemptSpec, kit: launcher.Kit) -> dict[str, Any]:
-    """container.json: what a later process needs, never a secret's value."""
-    limits = attempt.limits
-    polled = {"disk": limits.disk, "deadline": limits.deadline, "log": limits.log_bytes}
-    return {
-        "format": "fetchml.container/v1",
-        "name": attempt.name,
-        "run_id": attempt.run_id,
-        "number": attempt.number,
-        "store_id": attempt.store_id,
-        "image": attempt.image,
-        "gpus": list(attempt.gpus),
-        "secrets": sorted(attempt.secrets),
-        "limits": asdict(limits),
-        "log": str(attempt.log),
-        "watched": [str(path) for path in (attempt.workspace, attempt.results, attempt.checkpoints) if path],
-        "outside": {
-            "image": attempt.image,
-            "fresh": True,
-            "network": attempt.network,
-            "launcher_sha256": kit.sha256,
-            "limits": {name: {"value": value, "enforcer": "reconciler (polled)"} for name, value in polled.items()}
-            | {"open_files": {"value": limits.open_files, "enforcer": "rlimit"}},
-        },
-    }
-
-
-def _seen(record: Mapping[str, Any], state: RuntimeState, values: Mapping[str, Any]) -> Observed:
-    names = ("exit_code", "reason", "message", "started_at", "ended_at", "sandbox", "usage")
-    known = {name: values[name] for name in names if values.get(name) is not None}
-    return Observed(
-        str(record["name"]), state, run_id=str(record["run_id"]), number=int(str(record["number"])), **known
-    )
-
-
-def _time(text: str) -> str | None:
-    """The engine's time as ours: UTC, milliseconds. None for its zero."""
-    if not text or text.startswith("0001-"):
-        return None
-    head, _, rest = text.rstrip("Z").partition(".")
-    zone = rest[rest.find("+") :] if "+" in rest else "+00:00"
-    digits = rest.partition("+")[0]
-    return _stamp(datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}{zone}"))
-
-
-def _stamp(moment: datetime) -> str:
-    from datetime import UTC
-
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return stamp(self._clock.now())

@@ -14,10 +14,10 @@ from typing import Any
 from controller.ports.clock import Clock
 from controller.runtimes import measure, records
 from controller.runtimes.container.engine import Engine, EngineError
+from controller.runtimes.container.state import STOPPED
 
 TICK = 0.25
 DISK_EVERY = 0.25
-STOPPED = "stop.json"
 
 AskToEnd = Callable[[str, Path, str, str, float], None]
 
