@@ -65,6 +65,13 @@ def lab(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     return repo
 
 
+def readme_script(run: Path) -> str:
+    """The commands of an extracted archive's README."""
+    text = (run / "README.md").read_text()
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return str(script)
+
+
 def exported(lab: Repo, name: str, folder: Path) -> Path:
     target = folder / f"{name}.tar"
     lab.ml("export", name, "--to", str(target))
@@ -153,8 +160,7 @@ def test_the_readme_verifies_the_archive_without_us(lab: Repo, tmp_path: Path) -
     with tarfile.open(exported(lab, "steady", tmp_path)) as archive:
         archive.extractall(tmp_path / "there", filter="data")
     (folder,) = (tmp_path / "there").iterdir()
-    (script,) = re.findall(r"^```sh\n(.*?)^```$", (folder / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    command = ["sh", "-c", script]
+    command = ["sh", "-c", readme_script(folder)]
     bare = {"PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=folder, env=bare, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
