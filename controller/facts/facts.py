@@ -118,22 +118,6 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What an image reference stands for on the engine."""
-
-    reference: str
-    """As the spec has it."""
-    sha256: str | None = None
-    """Digest of the manifest; None for a tag that is not resolved."""
-    present: bool = False
-    """The engine has it."""
-    loader_variables: tuple[str, ...] = ()
-    """LD_* variables that it sets; only known of an image that is present."""
-    error: str = ""
-    """Why the engine could not be asked."""
-
-
-@dataclass(frozen=True, slots=True)
 class SecretFacts:
     """One secret reference; never its value."""
 
