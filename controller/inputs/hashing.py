@@ -173,16 +173,31 @@ def _hash_all(
             work(batch)
         return
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(work, batches):
-            pass
+        try:
+            for _ in pool.map(work, batches):
+                pass
+        except BaseException:
+            meter.stop()  # Ctrl-C must not wait for the rest of a file of 100 GB
+            raise
+
+
+class _StoppedError(Exception):
+    """Another thread failed, or was interrupted; nobody sees this."""
 
 
 class _Meter:
     def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
         self._total, self._progress, self._done = total, progress, 0
         self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Whoever advances from now on ends."""
+        self._stopped = True
 
     def advance(self, count: int) -> None:
+        if self._stopped:
+            raise _StoppedError
         with self._lock:
             self._done += count
             self._progress(self._done, self._total)

@@ -124,7 +124,7 @@ class StatCache:
                 with os.fdopen(handle, "wb") as file:
                     _write(file, entries, digests, digest, began)
                 Path(name).replace(self._file(place))
-            except OSError:
+            except BaseException:  # Ctrl-C too
                 Path(name).unlink(missing_ok=True)
                 raise
 

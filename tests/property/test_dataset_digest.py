@@ -21,8 +21,27 @@ SNAPSHOT = (
     "find . -type f -perm -100 -print0 | LC_ALL=C sort -z; } | sha256sum"
 )
 
+HOSTILE = [
+    b"a",
+    b"a.b",
+    b"a-b",
+    b"A",
+    b"\\",
+    b"\n",
+    b"a\nb",
+    b"a\\nb",
+    b"-n",
+    b" ",
+    b"\xff\xfe",
+    b"*",
+    b"'",
+    b'"',
+    b"$(x)",
+    b"\r",
+]
+LONG = [b"x" * 255, b"\n" * 255, b"\xff" * 255, "ä".encode(), b"a\xcc\x88"]
 NAMES = st.one_of(
-    st.sampled_from([b"a", b"a.b", b"a-b", b"A", b"\\", b"\n", b"a\nb", b"-n", b" ", b"\xff\xfe", b"*", "ä".encode()]),
+    st.sampled_from(HOSTILE + LONG),
     st.binary(min_size=1, max_size=8).filter(lambda name: not {0, 47} & set(name) and name not in (b".", b"..")),
 )
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map(b"/".join)
