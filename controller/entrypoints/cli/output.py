@@ -167,7 +167,8 @@ def _amount(done: int, total: int, elapsed: float) -> str:
     if not done and not total:
         return "..."
     rate = done / elapsed if elapsed > 0 else 0.0
-    size = f"{done / 2**20:,.0f} MiB" if total > 2**20 or done > 2**20 else f"{done:,}"
+    is_bytes = max(total, done) > 2**20
+    size = f"{done / 2**20:,.0f} MiB, {rate / 2**20:,.0f} MiB/s" if is_bytes else f"{done:,}"
     if not total:
         return size
     left = f", {age((total - done) / rate)} left" if rate > 0 and done else ""
