@@ -10,8 +10,10 @@ from typing import IO
 
 from controller.api.documents import Document, load, user_part_of
 from controller.inputs.gitcmd import GitError, Objects, sentence, start
+from controller.trust.root import APPROVALS
 
 NO_OBJECT = "0" * 40
+_APPROVALS = APPROVALS.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Interest:
         if self.path is None:
             return False
         inside = self.path == "." or path.startswith(self.path.encode("utf-8", "surrogateescape") + b"/")
-        return inside and not (path + b"/").startswith(self.base + b"/") and not path.endswith(b".status.yaml")
+        return inside and not (path + b"/").startswith(self.base + b"/") and not _about_runs(path)
 
     @property
     def pathspec(self) -> list[str]:
@@ -45,6 +47,11 @@ class Interest:
         if path == self.spec and not self.covers(path):
             return part_in(old, self.document) == part_in(new, self.document)
         return path.endswith((b".yaml", b".yml")) and user_part_of(old) == user_part_of(new)
+
+
+def _about_runs(path: bytes) -> bool:
+    """Statuses and approvals say something of a plan; if they changed it, none could ever be approved."""
+    return path.endswith(b".status.yaml") or (path.startswith(_APPROVALS) and path.endswith(b".dsse.json"))
 
 
 def part_in(data: bytes, document: Document) -> bytes | None:

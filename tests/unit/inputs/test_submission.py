@@ -178,6 +178,18 @@ def test_a_spec_outside_any_history_rests_on_nothing(tmp_path: Path, state: str)
     assert found(repo).commits == ()
 
 
+def test_an_approval_does_not_change_what_it_approves(repo: Repo) -> None:
+    """Even where the code is the whole repository and its commit is left out."""
+    save(repo, SPEC.replace("path: code", 'path: "."'), "everything")
+    before = repo.facts()
+    repo.write("approvals/default/hello/1.dsse.json", "one")
+    assert repo.facts() == before, "it is no uncommitted change"
+    repo.commit("approve")
+    assert repo.facts().commit == before.commit
+    repo.commit("code", approvals__train__py="2")
+    assert repo.facts().commit != before.commit, "what is no approval is code like any other"
+
+
 def test_approvals_are_plain_files_of_one_experiment(repo: Repo, tmp_path: Path) -> None:
     (tmp_path / "secret.dsse.json").write_text("secret")
     repo.write("approvals/default/hello/1.dsse.json", "one")
