@@ -56,10 +56,6 @@ class Settings:
     """Where attempts run on this host: process, docker or podman."""
     engine: str = ""
     """Socket of the engine, such as unix:///run/docker.sock; the engine's own place when empty."""
-    runtime: str = "process"
-    """Where attempts run on this host: process, docker or podman."""
-    engine: str = ""
-    """Socket of the engine, such as unix:///run/docker.sock; the engine's own place when empty."""
     workers: int = 4
     """Specs reconciled at the same time."""
     log_bytes: int = 64 * 2**20
@@ -89,7 +85,6 @@ class Settings:
 
 
 _ENV_PREFIX = "FETCHML_"
-_CHOICES = {"runtime": ("process", "docker", "podman")}
 _CHOICES = {"runtime": ("process", "docker", "podman")}
 _AT_LEAST_ONE = ("workers", "log_bytes")
 
@@ -169,8 +164,6 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _convert(value: Any, default: Any, name: str) -> Any:
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise ValueError(f"{value!r} is none of {', '.join(_CHOICES[name])}")
     if name in _CHOICES and value not in _CHOICES[name]:
         raise ValueError(f"{value!r} is none of {', '.join(_CHOICES[name])}")
     if name == "secrets":

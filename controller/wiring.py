@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from controller.ports.signer import Signer
     from controller.ports.source import Source
     from controller.ports.store import ExperimentRow, Lease, Store
-    from controller.reconcile.context import Ports
     from controller.ports.trust import Trust
-    from controller.sources.git import Branches, BranchSource
+    from controller.reconcile.context import Ports
     from controller.runtimes.container.engine import Engine
+    from controller.sources.git import Branches, BranchSource
     from controller.sources.writers import FolderLease
     from controller.stores.sqlite import SqliteStore
 
@@ -40,10 +40,10 @@ class Place:
 
     root: Path
     base: Path
-    clone: Path | None = field(default=None, kw_only=True)
-    """The bare clone that specs are read from; None: they lie in `root`."""
     trust_root: str = ""
     """Folder of the operator's trust root; empty: trust/ of the repository."""
+    clone: Path | None = field(default=None, kw_only=True)
+    """The bare clone that specs are read from; None: they lie in `root`."""
 
     @property
     def store(self) -> Path:
@@ -222,41 +222,13 @@ def build_ports(
             max_memory=settings.max_memory,
             log_bytes=settings.log_bytes,
             poll_seconds=settings.poll_seconds,
+            rules=operator_rules(settings),
         ),
         progress=progress,
+        trust=open_trust(place),
     )
 
 
-def open_images(settings: Settings) -> "Images | None":
-    """The images of the engine, if the runtime has one."""
-    if settings.runtime not in ENGINES:
-        return None
-    from controller.runtimes.container.images import EngineImages
-
-    return EngineImages(open_engine(settings))
-
-
-def open_source(
-    place: Place,
-    folder: Path,
-    *,
-    rows: "Iterable[ExperimentRow]" = (),
-    read_only: bool = False,
-    expected: str = "",
-) -> "Source":
-    """The specs of a folder; `rows` are what the store knows, so that what is missing now is noticed.
-
-    `expected` is the name of the one spec that a command is about.
-    """
-    from controller.inventory.clock import SystemClock
-    from controller.sources.folder import FolderSource
-            rules=operator_rules(settings),
-
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
-        trust=open_trust(place),
-    below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
-    prefix = "" if below == "." else below + "/"
-    known = [row.key for row in rows if row.place.startswith(prefix)]
 def open_trust(place: Place) -> "Trust":
     """Whose word counts here."""
     from controller.identity.commit_signatures import FolderTrust
@@ -290,6 +262,34 @@ def operator_rules(settings: Settings) -> "tuple[TrustRule, ...]":
     return tuple(rules)
 
 
+def open_images(settings: Settings) -> "Images | None":
+    """The images of the engine, if the runtime has one."""
+    if settings.runtime not in ENGINES:
+        return None
+    from controller.runtimes.container.images import EngineImages
+
+    return EngineImages(open_engine(settings))
+
+
+def open_source(
+    place: Place,
+    folder: Path,
+    *,
+    rows: "Iterable[ExperimentRow]" = (),
+    read_only: bool = False,
+    expected: str = "",
+) -> "Source":
+    """The specs of a folder; `rows` are what the store knows, so that what is missing now is noticed.
+
+    `expected` is the name of the one spec that a command is about.
+    """
+    from controller.inventory.clock import SystemClock
+    from controller.sources.folder import FolderSource
+
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  # resolve() would follow links out of the repository
+    below = folder.relative_to(place.root).as_posix() if folder.is_relative_to(place.root) else str(folder)
+    prefix = "" if below == "." else below + "/"
+    known = [row.key for row in rows if row.place.startswith(prefix)]
     return FolderSource(folder, SystemClock(), known=known, read_only=read_only, prefix=prefix, expected=expected)
 
 
@@ -325,7 +325,6 @@ def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "I
     """References on this host."""
     from controller.inputs.local import InputSettings, LocalInputs
     from controller.inputs.secrets import SecretDeclaration
-    from controller.stores.objects import FileObjects
 
     secrets = tuple(
         SecretDeclaration(name, Path(secret.file) if secret.file else None, secret.env or None, secret.subjects)
@@ -337,11 +336,12 @@ def open_inputs(place: Place, settings: Settings, *, rehash: bool = False) -> "I
         secrets=secrets,
         rehash=rehash,
     )
+    shared = open_objects_at(settings.object_store, settings) if settings.object_store else None
     if place.clone:
         from controller.inputs.cloned import CloneInputs
 
-        return CloneInputs(place.root, place.base, FileObjects(place.base / "objects"), values, clone=place.clone)
-    return LocalInputs(place.root, place.base, FileObjects(place.base / "objects"), values)
+        return CloneInputs(place.root, place.base, open_objects(place), values, shared, clone=place.clone)
+    return LocalInputs(place.root, place.base, open_objects(place), values, shared)
 
 
 def open_objects(place: Place) -> "ObjectStore":
@@ -362,6 +362,10 @@ def open_objects_at(address: str, settings: Settings | None = None) -> "ObjectSt
 
     if address.startswith("s3://"):
         return _open_s3(address, settings or load_settings())
+    if address.startswith("ssh://"):
+        from controller.stores.objects_ssh import SshObjects
+
+        return SshObjects(address, (settings or load_settings()).ssh_config)
     if "://" in address:
         raise ValueError(f"{address!r} is no object store; write s3://bucket/prefix, ssh://host/folder or a folder")
     return FileObjects(Path(os.path.abspath(address)))  # noqa: PTH100  # a link may be changed to lead elsewhere
@@ -390,10 +394,6 @@ def open_inventory(place: Place) -> "Inventory":
     from controller.inventory.host import HostInventory
     from controller.runtimes.process.probe import probe_sandbox
 
-    if address.startswith("ssh://"):
-        from controller.stores.objects_ssh import SshObjects
-
-        return SshObjects(address, (settings or load_settings()).ssh_config)
     return HostInventory(place.base, probe_sandbox)
 
 

@@ -141,15 +141,6 @@ def _image(environment: Environment, facts: Facts) -> str | None:
     return f"{head}{slash}{last.partition(':')[0]}@{found.sha256}"
 
 
-def _image(environment: Environment, facts: Facts) -> str | None:
-    """name@sha256:..., however the spec names it; as it is written where nothing resolved it."""
-    found = facts.image
-    if environment.image is None or found is None or found.sha256 is None:
-        return environment.image
-    head, slash, last = environment.image.partition("@")[0].rpartition("/")
-    return f"{head}{slash}{last.partition(':')[0]}@{found.sha256}"
-
-
 def _resources(resources: Resources) -> dict[str, Any]:
     return {
         "cpuMillis": _integer(cores(resources.cpu) * 1000),

@@ -6,12 +6,11 @@ Does not: do anything.
 """
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from controller.api.catalog import TrustRule
 
+from controller.api.catalog import TrustRule
 from controller.api.documents import Document
 from controller.api.problems import Problem
 from controller.api.status import ExperimentStatus

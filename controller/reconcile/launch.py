@@ -45,7 +45,6 @@ def resolved(facts: Facts) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
 def _submission(seen: SubmissionFacts) -> dict[str, Any] | None:
     """As the manifest has it."""
     if not seen.commits:
@@ -53,6 +52,7 @@ def _submission(seen: SubmissionFacts) -> dict[str, Any] | None:
     return {"commits": list(seen.commits), "signers": list(seen.signers), "keys": list(seen.keys)}
 
 
+@dataclass(frozen=True, slots=True)
 class LaunchRecord:
     """The launch record, read back."""
 

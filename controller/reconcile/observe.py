@@ -48,9 +48,9 @@ def observe(ports: Ports, document: Document, row: ExperimentRow | None) -> Fact
         policy=_policy(ports, document, people),
         places=tuple(sorted(ports.source.places(key_of(document)))),
         approved_plans=ports.store.approvals(row.uid) if row else None,
-    )
         submission=people.submission,
         approvals=people.approvals,
+    )
 
 
 def _namespace(document: Document) -> str:
@@ -75,10 +75,10 @@ def _policy(ports: Ports, document: Document, people: Submitted) -> PolicyFacts:
         or any(rule.allow_network for rule in mine),
         require_approval=policy.require_approval or any(rule.require_approval for rule in rules),
         min_trust_level=required_level(rules),
-        signing_key=ports.signer is not None,
         require_signed_commits=any(rule.require_signed_commits for rule in rules),
         submitters=subjects(rule.submitters for rule in rules),
         approvers=subjects(rule.approvers for rule in rules),
         submitter_is_reconciler=people.by_reconciler,
         submitter_why=people.why,
+        signing_key=ports.signer is not None,
     )
