@@ -160,6 +160,13 @@ TAMPER: dict[str, Callable[[Path], object]] = {
     "payload": lambda repository: _edit(repository, _payload),
     "signature": lambda repository: _edit(repository, _signature),
     "payload type": lambda repository: _edit(repository, lambda e: e.update(payloadType="text/plain")),
+    "missing signature": lambda repository: _edit(repository, lambda e: e.update(signatures=[])),
+    "duplicate signature": lambda repository: _edit(
+        repository, lambda e: e["signatures"].append(dict(e["signatures"][0]))
+    ),
+    "bad base64": lambda repository: _edit(
+        repository, lambda e: e["signatures"][0].update(sig="*" + e["signatures"][0]["sig"][1:])
+    ),
     "key id": lambda repository: _edit(repository, lambda e: e["signatures"][0].update(keyid="0" * 64)),
     "untrusted key": _another_key,
     "exchanged key": _exchanged_key,
