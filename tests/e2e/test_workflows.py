@@ -234,6 +234,9 @@ def test_only_a_tolerance_declared_before_the_run_counts(lab: Repo) -> None:
 def test_what_cannot_be_reproduced_says_why(lab: Repo, tmp_path: Path) -> None:
     assert "only a completed run" in lab.ml("reproduce", "broken", code=4).err
     assert "name another folder" in lab.ml("reproduce", "other", "--in", str(tmp_path), code=6).err
+    place = str(tmp_path / "there")
+    lab.ml("reproduce", "other", "--in", place)
+    assert "no reproduction of steady-" in lab.ml("reproduce", "steady", "--in", place, code=6).err
     folder = tmp_path / "copy"
     subprocess.run(["cp", "-r", str(lab.folder(lab.run_id("other"))), str(folder)], check=True)
     (folder / "run.log").write_text("nothing happened")
@@ -269,6 +272,18 @@ def test_an_archive_is_reproduced_in_another_clone_with_its_commit(project: Repo
     subprocess.run(["git", "init", "-q", str(empty.root)], check=True)
     subprocess.run(["cp", "-r", str(project.root / "trust"), str(empty.root)], check=True)
     assert "run git fetch" in empty.ml("reproduce", str(archive), code=5).err
+
+
+def test_a_run_from_a_snapshot_is_reproduced_too(project: Repo) -> None:
+    snapshot = project.ml("sync", "code").out.strip()
+    first = project.root / "specs" / "first.yaml"
+    text = first.read_text()
+    (git_source,) = [line for line in text.splitlines() if "git:" in line]
+    first.write_text(text.replace(git_source, f"    snapshot: {snapshot}"))
+    project.git("add", "-A")
+    project.git("commit", "-qm", "from a snapshot")
+    project.ml("run", "specs/first.yaml")
+    assert project.ml("reproduce", "first", "-o", "json").json["reproduced"] is True
 
 
 @pytest.mark.needs("root", "tmpfs")

@@ -80,17 +80,14 @@ def _prepare(original: Records, folder: Path) -> None:
     from controller.plan.plan import load_plan
     from controller.plan.rerun import rerun_spec
 
-    if folder.exists():
-        if (folder / SPEC).is_file():
-            return
-        raise CommandError(f"{folder} exists and is no reproduction; name another folder with --in", Exit.NOT_ALLOWED)
     manifest, plan = original.manifest(), load_plan(original.read("plan.json")).content
+    if folder.exists():
+        if _reproduces(folder) == manifest.run_id:
+            return
+        what = f"is no reproduction of {manifest.run_id}; name another folder with --in"
+        raise CommandError(f"{folder} exists and {what}", Exit.NOT_ALLOWED)
     experiment = recorded_experiment(original)
     source = experiment.spec.source
-    if source and source.snapshot:
-        raise CommandError(
-            f"{manifest.run_id} ran from a snapshot; only code from git can be run again here", Exit.REFUSED
-        )
     commit = plan["source"]["commit"] if source and source.git and source.git.repo == "." else None
     root = original.place.root
     spec = rerun_spec(experiment, plan, manifest.run_id, lambda uri: _located(uri, root, commit))
@@ -104,6 +101,17 @@ def _prepare(original: Records, folder: Path) -> None:
         make_repository(folder, files, lender=lender, parent=commit)
     except GitError as error:
         raise CommandError(f"{manifest.run_id} cannot be run again here: {error}", Exit.NOT_FOUND) from error
+
+
+def _reproduces(folder: Path) -> str:
+    """The run that the spec in this folder repeats; empty when it is no place of ours."""
+    from controller.api.documents import load
+    from controller.plan.rerun import ANNOTATION
+
+    if not (folder / SPEC).is_file():
+        return ""
+    documents = load((folder / SPEC).read_bytes(), SPEC).documents
+    return documents[0].model.metadata.annotations.get(ANNOTATION, "") if documents else ""
 
 
 def recorded_experiment(records: Records) -> "Experiment":
@@ -143,10 +151,14 @@ def _located(uri: str, root: Path, commit: str | None) -> str:
 
 
 def _inside(ctx: click.Context, place: Place, folder: Path) -> click.Context:
-    """The context of a command in the new repository: a store of its own, and the original's data as a root."""
+    """The context of a command in the new repository: its own store; the original's data and snapshots may be read."""
     settings = settings_of(ctx)
-    roots = [*settings.dataset_roots, str(place.root)]
-    flags = {**ctx.obj["flags"], "base_path": str(folder / ".fetchml"), "dataset_roots": roots}
+    flags = {
+        **ctx.obj["flags"],
+        "base_path": str(folder / ".fetchml"),
+        "dataset_roots": [*settings.dataset_roots, str(place.root)],
+        "object_store": settings.object_store or str(place.base / "objects"),
+    }
     return click.Context(ctx.command, parent=ctx.parent, obj={**ctx.obj, "flags": flags})
 
 
