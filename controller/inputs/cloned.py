@@ -131,7 +131,7 @@ def _read(
     if commit is None or found is None or found[1] != "commit":
         return replace(facts, error=f"{commit} is a {found[1]}, not a commit" if found else "")
     entries = folder_at(commit, interest.path, objects) if interest.path else ()
-    contained = is_ancestor(repository.top, commit, tip)
+    contained = not facts.stated or is_ancestor(repository.top, commit, tip)
     held_against = tip if facts.stated else commit
     return replace(
         facts,

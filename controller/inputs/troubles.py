@@ -23,6 +23,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
         *("corrupt", "inflate", "bad object", "missing (?:blob|tree|commit)", "garbage", "bad tree", "invalid object"),
         *("unable to read (?:tree|sha1)", r"object file .* is empty", "is missing from the repository"),
     ),
+    "BranchNotFound": ("couldn't find remote ref",),
     "RemoteUnreachable": (
         *("could not resolve", "connection (?:refused|timed out|reset|closed)", "failed to connect", "timed out"),
         *("couldn't connect", "no route to host", "network is unreachable", "took longer than", "unable to access"),

@@ -13,8 +13,9 @@ from benchmarks.rows import Goal, Row, at_least, at_most, interleaved, spread
 COUNTERS = {
     "idle": {"specs parsed": 0, "specs reconciled": 0, "tables changed": 0},
     "idle_and_change": {"specs parsed for one change (most)": 1, "parsed": 0, "reads": 0},
+    "git_source": {"specs parsed for one push (most)": 1, "statuses missing": 0},
 }
-NEEDS = {"cli_start": ["git"], "save_to_start": ["git"], "hashing": ["openssl"]}
+NEEDS = {"git_source": ["git"], "git_push": ["git"], "cli_start": ["git"], "save_to_start": ["git"], "hashing": ["openssl"]}
 
 
 def _cases() -> list[object]:
