@@ -15,7 +15,13 @@ COUNTERS = {
     "idle_and_change": {"specs parsed for one change (most)": 1, "parsed": 0, "reads": 0},
     "git_source": {"specs parsed for one push (most)": 1, "statuses missing": 0},
 }
-NEEDS = {"git_source": ["git"], "git_push": ["git"], "cli_start": ["git"], "save_to_start": ["git"], "hashing": ["openssl"]}
+NEEDS = {
+    "git_source": ["git"],
+    "git_push": ["git"],
+    "cli_start": ["git"],
+    "save_to_start": ["git"],
+    "hashing": ["openssl"],
+}
 
 
 def _cases() -> list[object]:
