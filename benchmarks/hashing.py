@@ -21,7 +21,7 @@ from controller.inputs.statcache import StatCache, file_clock
 
 NAME = "hashing"
 
-LARGE = 512 << 20
+LARGE = 2 << 30
 SMALL = 20_000
 ROUNDS = 10
 

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
-from controller.api.canonical import digest_bytes, hex_of
+from controller.api.canonical import hex_of
 from controller.ports import durable
 from controller.ports.objectstore import AbsentError, ChangedError, DamagedError, ObjectStore, StoredObject
 from controller.stores import objects_copy as copying
@@ -54,6 +54,7 @@ class FileObjects(ObjectStore):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._text = os.fspath(folder)
         self._temporary = folder / _TMP
         self._names = count()
         self._token = secrets.token_hex(8)
@@ -63,7 +64,7 @@ class FileObjects(ObjectStore):
     def has(self, sha256: str) -> bool:
         """See ObjectStore.has."""
         try:
-            return self._path(hex_of(sha256)).is_file()
+            return _exists(self._where(hex_of(sha256)))
         except ValueError:
             return False
 
@@ -75,7 +76,7 @@ class FileObjects(ObjectStore):
 
     def _touch(self, sha256: str) -> bool:
         try:
-            return _touch(self._path(hex_of(sha256)))
+            return _touch(self._where(hex_of(sha256)))
         except ValueError:
             return False
 
@@ -86,25 +87,33 @@ class FileObjects(ObjectStore):
             OSError: the disk is full or not writable; nothing was changed.
         """
         digits = hashlib.sha256(data).hexdigest()
-        if not self._holds(digits, data):
-            temporary, fd = self._create()
-            with _closing(fd):
-                with _removed_on_error(temporary):
-                    copying.write_all(fd, data)
-                    os.fchmod(fd, 0o444)
-                self._keep(digits, temporary, fd, len(data))
+        self._put(digits, data)
         return "sha256:" + digits
 
     def put_file(self, source: Path | int, sha256: str | None = None) -> str:
         """See ObjectStore.put_file."""
         with copying.opened(source) as fd:
-            size = os.fstat(fd).st_size
-            if size > copying.SMALL:
-                return self._put_large(fd, source, size, sha256)
-            with copying.unchanged(fd, source):
-                data = copying.read_all(fd, size)
-        _must_be(digest_bytes(data), sha256, source)
-        return self.put(data)
+            before = os.fstat(fd)
+            if before.st_size > copying.SMALL:
+                return self._put_large(fd, source, before.st_size, sha256)
+            data = copying.read_all(fd, before.st_size)
+            copying.must_be_unchanged(fd, before, source)
+        digits = hashlib.sha256(data).hexdigest()
+        _must_be("sha256:" + digits, sha256, source)
+        self._put(digits, data)
+        return "sha256:" + digits
+
+    def _put(self, digits: str, data: bytes) -> None:
+        if self._holds(digits, data):
+            return
+        temporary, fd = self._create()
+        with _closing(fd):
+            try:
+                copying.write_all(fd, data)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+            self._keep(digits, temporary, fd, len(data))
 
     def _put_large(self, fd: int, source: Path | int, size: int, sha256: str | None) -> str:
         temporary, out = self._create()
@@ -113,7 +122,6 @@ class FileObjects(ObjectStore):
                 with copying.unchanged(fd, source):
                     digits = copying.copy(fd, out, size)
                 _must_be("sha256:" + digits, sha256, source)
-                os.fchmod(out, 0o444)
             self._keep(digits, temporary, out, size)
         return "sha256:" + digits
 
@@ -122,16 +130,13 @@ class FileObjects(ObjectStore):
         fd = self._open(sha256)
         try:
             size = os.fstat(fd).st_size
-            if size <= copying.SMALL:
-                with _closing(fd):
-                    return io.BytesIO(self._verified(fd, size, sha256))
-            self._verify(copying.digest_of(fd), sha256)
-            os.lseek(fd, 0, os.SEEK_SET)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.close(fd)
-            raise
-        return os.fdopen(fd, "rb")
+            if size > copying.SMALL:
+                self._verify(copying.digest_of(fd), sha256)
+                os.lseek(fd, 0, os.SEEK_SET)
+                return os.fdopen(os.dup(fd), "rb")
+            return io.BytesIO(self._verified(fd, size, sha256))
+        finally:
+            os.close(fd)
 
     def checkout(self, sha256: str, target: Path | int, *, executable: bool = False) -> None:
         """See ObjectStore.checkout."""
@@ -211,15 +216,22 @@ class FileObjects(ObjectStore):
         return removed
 
     def _path(self, digits: str) -> Path:
-        return self._folder / digits[:2] / digits[2:]
+        return Path(self._where(digits))
+
+    def _where(self, digits: str) -> str:
+        """The same as text: paths are made for each of many objects."""
+        return f"{self._text}/{digits[:2]}/{digits[2:]}"
 
     def _open(self, sha256: str) -> int:
         """A descriptor of an object, which counts as used now."""
         try:
-            path = self._path(hex_of(sha256))
-            with self._shared():
+            path = self._where(hex_of(sha256))
+            lock = self._lock(fcntl.LOCK_SH)
+            try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 _used_now(fd)
+            finally:
+                _unlock(lock)
         except (FileNotFoundError, ValueError) as error:
             raise AbsentError(f"{sha256} is not in the object store {self._folder}") from error
         return fd
@@ -238,20 +250,22 @@ class FileObjects(ObjectStore):
         with self._guard:
             if self._batch is not None and digits in self._batch.waiting:
                 return True
-        path = self._path(digits)
+        path = self._where(digits)
+        if not _exists(path):
+            return False
         try:
-            with self._shared():
-                return path.read_bytes() == data and _touch(path)
+            with self._shared(), open(path, "rb") as file:  # noqa: PTH123  # no Path for each of many
+                return file.read() == data and _touch(path)
         except OSError:
             return False
 
     def _create(self) -> tuple[str, int]:
         name = f"{self._temporary}/{self._token}-{next(self._names)}"
         try:
-            return name, os.open(name, copying.CREATE, 0o600)
+            return name, os.open(name, copying.CREATE, 0o444)
         except FileNotFoundError:
             self._temporary.mkdir(parents=True, exist_ok=True)
-            return name, os.open(name, copying.CREATE, 0o600)
+            return name, os.open(name, copying.CREATE, 0o444)
 
     def _keep(self, digits: str, temporary: str, fd: int, size: int) -> None:
         """Give a temporary file its name: now, or when the batch is full or ends."""
@@ -269,7 +283,8 @@ class FileObjects(ObjectStore):
                 return
         with _removed_on_error(temporary), durable.step(PUT):
             os.fsync(fd)
-            self._name({digits: temporary})
+            for folder in self._name({digits: temporary}):
+                copying.sync_folder(folder)
 
     def _flush(self, batch: _Batch) -> None:
         for folder in batch.deleted_from:
@@ -280,36 +295,45 @@ class FileObjects(ObjectStore):
             with durable.step(PUT_MANY):
                 copying.sync_file_system(self._folder)
                 self._name(batch.waiting)
+                copying.sync_file_system(self._folder)  # one, where each of 256 folders would want its own
         except BaseException:
             for temporary in batch.waiting.values():
                 Path(temporary).unlink(missing_ok=True)
             raise
 
-    def _name(self, waiting: dict[str, str]) -> None:
-        """Rename synced files to their objects, and sync the names."""
+    def _name(self, waiting: dict[str, str]) -> set[Path]:
+        """Rename synced files to their objects; returns the folders whose names are to be synced."""
         shards = set()
         with self._shared():  # or a deleter that looked at an old object would remove the new one
             for digits, temporary in waiting.items():
-                path = self._path(digits)
-                if path.parent not in shards:
-                    path.parent.mkdir(exist_ok=True)
-                    shards.add(path.parent)
-                os.rename(temporary, path)  # noqa: PTH104  # twice as fast as a Path, for each of many
-        for folder in (*shards, self._folder):
-            copying.sync_folder(folder)
+                if digits[:2] not in shards:
+                    self._path(digits).parent.mkdir(exist_ok=True)
+                    shards.add(digits[:2])
+                os.rename(temporary, self._where(digits))  # noqa: PTH104  # no Path for each of many
+        return {self._folder, *(self._folder / shard for shard in shards)}
 
-    @contextlib.contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
+    def _lock(self, how: int) -> int:
+        """A descriptor that holds the lock of the store until it is closed; -1 where readers do without."""
         try:
-            fd = os.open(self._folder / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            fd = os.open(self._text + "/" + _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError:
             if how == fcntl.LOCK_EX:
                 raise
-            yield  # no store yet, or one that may only be read: nobody deletes there through us
-            return
-        with _closing(fd):
+            return -1  # no store yet, or one that may only be read: nobody deletes there through us
+        try:
             fcntl.flock(fd, how)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    @contextlib.contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        lock = self._lock(how)
+        try:
             yield
+        finally:
+            _unlock(lock)
 
     def _shared(self) -> contextlib.AbstractContextManager[None]:
         return self._locked(fcntl.LOCK_SH)
@@ -318,16 +342,25 @@ class FileObjects(ObjectStore):
         return self._locked(fcntl.LOCK_EX)
 
 
-def _touch(path: Path) -> bool:
+def _unlock(lock: int) -> None:
+    if lock >= 0:
+        os.close(lock)
+
+
+def _touch(path: str) -> bool:
     """Mark an object as used now; is it there?"""
     try:
         _used_now(path)
-        return path.is_file()
     except FileNotFoundError:
         return False
+    return _exists(path)
 
 
-def _used_now(file: Path | int) -> None:
+def _exists(path: str) -> bool:
+    return os.path.exists(path)  # noqa: PTH110  # no Path for each of many
+
+
+def _used_now(file: str | int) -> None:
     try:
         os.utime(file)
     except OSError as error:

@@ -61,24 +61,33 @@ def unchanged(fd: int, source: Path | int) -> Iterator[None]:
     Raises:
         ChangedError: it is not.
     """
-    before = _state(fd)
+    before = os.fstat(fd)
     yield
-    if _state(fd) != before:
+    must_be_unchanged(fd, before, source)
+
+
+def must_be_unchanged(fd: int, before: os.stat_result, source: Path | int) -> None:
+    """The same without a block.
+
+    Raises:
+        ChangedError: it is not as `before` says.
+    """
+    if _state(os.fstat(fd)) != _state(before):
         raise ChangedError(f"{named(source)} changed while it was read; wait until nothing writes to it")
 
 
-def _state(fd: int) -> tuple[int, int, int]:
-    status = os.fstat(fd)
+def _state(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def read_all(fd: int, size: int) -> bytes:
-    """The whole of a small file; one byte more than `size` when it has grown."""
-    pieces = []
-    left = size + 1
-    while left and (piece := os.read(fd, left)):
+    """As much of a small file as `size` says, or less where it ends before."""
+    data = os.read(fd, size)
+    if len(data) == size:
+        return data
+    pieces = [data]
+    while piece := os.read(fd, size - sum(map(len, pieces))):
         pieces.append(piece)
-        left -= len(piece)
     return b"".join(pieces)
 
 
