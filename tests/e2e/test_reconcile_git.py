@@ -190,6 +190,37 @@ def test_git_options_for_a_folder_are_wrong_usage(tmp_path: Path) -> None:
     assert "--branch is for a git repository" in done.stderr
 
 
+def test_a_spec_is_queued_as_a_commit_that_was_judged_as_it_is_pushed(tmp_path: Path) -> None:
+    world = GitWorld(tmp_path).make("first")
+    git, place = work_tree(world), tmp_path / "alice"
+    (place / "drafts").mkdir()
+    (place / "drafts" / "second.yaml").write_bytes(spec("second"))
+    (place / "drafts" / "nowhere.yaml").write_bytes(spec("nowhere").replace(b"path: code", b"path: not-pushed"))
+    before = world.upstream.tip
+
+    def queue(name: str) -> "subprocess.CompletedProcess[str]":
+        words = [ML, "queue", f"drafts/{name}.yaml", "--push"]
+        return subprocess.run(
+            words, cwd=place, env=world.environment(), capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+
+    refused = queue("nowhere")
+    assert refused.returncode == 4, refused.stderr
+    assert "PathNotInCommit" in refused.stderr
+    assert world.upstream.tip == before, "a refused spec was pushed"
+    queued = queue("second")
+    assert queued.returncode == 0, queued.stdout + queued.stderr
+    assert world.upstream.read("specs/second.yaml") == spec("second")
+    assert world.upstream.git("log", "-1", "--format=%an|%s", "main") == "Test|Queue second"
+    assert world.upstream.git("rev-parse", "main^") == before
+    assert "nothing was pushed" in queue("second").stdout
+    (place / "drafts" / "second.yaml").write_bytes(spec("second") + b"  seed: 7\n")
+    differs = queue("second")
+    assert differs.returncode == 6
+    assert "differs" in differs.stderr
+    assert git("status", "--porcelain").split() == ["??", "drafts/"], "the work tree was touched"
+
+
 def test_two_stores_on_one_repository_are_refused(tmp_path: Path) -> None:
     world = GitWorld(tmp_path).make("first")
     with reconciling(world) as running:
