@@ -42,6 +42,8 @@ SEEN = "refs/fetchml/seen"
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 """All that `git init --bare` would write, without a template."""
 _OID = re.compile("[0-9a-f]{40}")
+_TIDY_EVERY = 100
+"""Fetches between two looks of git at whether its objects are to be packed."""
 _LOCK_SECONDS = 60.0
 _LOCK_PAUSE = 0.05
 
@@ -83,6 +85,7 @@ class Clone(Repository):
         self._tips: dict[str, str] = {}
         self._stamps: dict[str, str] = {}
         self._broken = False
+        self._fetches = 0
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             self._held = self._hold()
@@ -135,6 +138,9 @@ class Clone(Repository):
                 return None
             raise
         self._tips.pop(branch, None)
+        self._fetches += 1
+        if self._fetches % _TIDY_EVERY == 0:
+            self._git("-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
         return self.tip(branch)
 
     def push(self, branch: str, commit: str, parent: str | None) -> None:

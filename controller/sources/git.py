@@ -78,6 +78,7 @@ class BranchSource(Source):
         )
         self._watching = False
         self._asked = False
+        self._stuck = False
         self._bell = threading.Event()
 
     # --- looking ---
@@ -271,13 +272,16 @@ class BranchSource(Source):
         watch.start()
 
         def stop() -> None:
-            watch.stop()
+            self._stuck = not watch.stop()
             self._watching = False
 
         return stop
 
     def close(self) -> None:
         """Push what still waits. What cannot be pushed is said; the store has it, and the next start writes it."""
+        if self._stuck:
+            log.warning("the remote does not answer: statuses that wait are written by the next start")
+            return
         try:
             self.flush()
         except RepositoryTroubleError as error:

@@ -26,6 +26,8 @@ STAMP_SECONDS = 0.05
 """How often a repository on this host is looked at."""
 LONGEST_PAUSE = 60.0
 """Seconds between two questions to a remote that does not answer, at most."""
+STOP_SECONDS = 5.0
+"""How long a remote that does not answer is waited for at the end."""
 PUSH_PAUSE = 2.0
 """Seconds before statuses that could not be pushed are tried again, at first."""
 
@@ -75,13 +77,14 @@ class BranchWatch:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """End; a question or push that is under way is waited for."""
+    def stop(self) -> bool:
+        """End; a question or push that is under way is waited for, but not for ever: False when one is stuck."""
         self._stopped.set()
         self._bell.set()
         self._source.statuses.news.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(STOP_SECONDS)
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _look(self) -> None:
         failures = 0

@@ -23,6 +23,7 @@ from controller.sources.gitwatch import LONGEST_PAUSE, pause_after
 from tests.fakes.clock import FakeClock
 from tests.fakes.source import spec
 from tests.fakes.upstream import Upstream
+from tests.testbed.githttp import serving
 
 pytestmark = pytest.mark.needs("git")
 
@@ -308,6 +309,32 @@ def test_a_redirect_is_not_followed_and_gets_no_credential(tmp_path: Path, monke
     assert trouble.reason in ("RemoteRefused", "RemoteUnreachable")
 
 
+def test_a_repository_over_http_with_a_credential_of_the_operators_helper(
+    upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git's own server program behind a password: fetch, look, push a status."""
+    base = upstream.root.parent
+    config = base / "gitconfig"
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    with serving(upstream.root, user="robot", password="secret") as address:
+        config.write_text("")
+        assert _ask(address, base / "without").reason == "RemoteAuthFailed"
+        helper = base / "helper"
+        helper.write_text("#!/bin/sh\nprintf 'username=robot\\npassword=secret\\n'\n")
+        helper.chmod(0o755)
+        config.write_text(f"[credential]\n\thelper = {helper}\n")
+        remote = remote_of(address)
+        clone = Clone(clone_folder(base, remote), remote, Committer("robot <r@x>"), clock)
+        source = BranchSource(clone, Branches("main", "specs"), clock)
+        assert source.poll().keys == {key(name) for name in "abc"}
+        write(source, "a", "Running")
+        assert source.flush() == 1
+        upstream.put({"specs/d.yaml": spec("d").encode()})
+        assert source.poll().keys == {key("d")}
+    assert b"phase: Running" in upstream.read("specs/a.yaml")
+    assert "secret" not in (clone.folder / "config").read_text()
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
@@ -384,6 +411,50 @@ def test_the_bell_asks_a_remote_at_once(upstream: Upstream, monkeypatch: pytest.
         assert news.wait(60)
     finally:
         stop()
+
+
+def test_a_remote_that_never_answers_does_not_keep_us_from_stopping(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SystemClock()
+    clone = upstream.clone(upstream.root.parent, clock)
+    source = BranchSource(clone, Branches("main", "specs"), clock)
+    source.poll()
+    write(source, "a", "Running")
+    asked, answer = threading.Event(), threading.Event()
+
+    def never(_branch: str) -> None:
+        asked.set()
+        answer.wait()
+
+    monkeypatch.setattr(clone, "refresh", never)
+    monkeypatch.setattr("controller.sources.gitwatch.STOP_SECONDS", 0.1)
+    stop = source.watch(lambda _hints: None)
+    try:
+        assert asked.wait(60)
+        stop()  # would wait for ever
+        source.close()
+    finally:
+        answer.set()
+
+
+def test_git_tidies_the_clone_now_and_then(
+    upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = upstream.root.parent / "gitconfig"
+    config.write_text("[gc]\n\tautoPackLimit = 1\n[fetch]\n\tunpackLimit = 1\n")  # each fetch leaves a pack
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setattr("controller.inputs.clone._TIDY_EVERY", 4)
+    source = source_of(upstream, clock)
+    (folder,) = (upstream.root.parent / "clones").glob("*.git")
+    counts = []
+    for seed in range(3):
+        upstream.put({"specs/a.yaml": spec("a", extra=f"  seed: {seed}\n").encode()})
+        assert source.poll().keys == {key("a")}
+        counts.append(len(list(folder.glob("objects/pack/*.pack"))))
+    assert counts == [2, 3, 1]
+    assert write(source, "a", "Running")
+    assert source.flush() == 1
 
 
 def test_what_waits_is_pushed_when_the_source_is_closed(upstream: Upstream, clock: FakeClock) -> None:
