@@ -10,6 +10,7 @@ import hashlib
 import os
 import stat
 import threading
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from controller.inputs.statcache import (
 
 PIECE = 1 << 20
 _SMALL = 1 << 16
-_BATCH_FILES = 256
+_BATCH_FILES = 512
 _BATCH_BYTES = 16 << 20
 _MAX_DEPTH = 128
 
@@ -94,8 +95,13 @@ def _measure(
     known = cache.load(place) if cache else None
     if known and known.fingerprint != UNKNOWN and known.fingerprint == seen:
         return Measured("sha256:" + known.digest.hex(), size, len(entries), stamp)
-    digests = bytearray(b"".join(found or UNKNOWN for found in known_digests(known, entries)))
-    wanted = [i for i in range(len(entries)) if digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES] == UNKNOWN]
+    digests = bytearray(DIGEST_BYTES * len(entries))
+    wanted = array("I")  # a list of numbers would take ten times the memory
+    for i, found in enumerate(known_digests(known, entries)):
+        if found is None:
+            wanted.append(i)
+        else:
+            digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES] = found
     _hash_all(base, entries, wanted, digests, progress)
     whole = bytes(digests) if place.startswith(b"file ") else _folder_digest(entries, digests)
     if cache:
@@ -203,16 +209,16 @@ class _Meter:
             self._progress(self._done, self._total)
 
 
-def _batches(entries: Sequence[bytes], wanted: Sequence[int]) -> Iterator[list[int]]:
+def _batches(entries: Sequence[bytes], wanted: Sequence[int]) -> Iterator[Sequence[int]]:
     """Cut the work: enough files to make one hand-over cheap, few enough bytes for the threads to end together."""
-    batch: list[int] = []
+    batch = array("I")
     size = 0
     for i in wanted:
         batch.append(i)
         size += size_in(entries[i])
         if len(batch) == _BATCH_FILES or size >= _BATCH_BYTES:
             yield batch
-            batch, size = [], 0
+            batch, size = array("I"), 0
     if batch:
         yield batch
 
