@@ -1,5 +1,8 @@
 """The git source on real repositories: what it parses, what it writes, and what it says when a remote misbehaves."""
 
+import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from controller.sources.gitwatch import LONGEST_PAUSE, pause_after
 from tests.fakes.clock import FakeClock
 from tests.fakes.source import spec
 from tests.fakes.upstream import Upstream
+from tests.testbed import sshd
 from tests.testbed.githttp import serving
 
 pytestmark = pytest.mark.needs("git")
@@ -333,6 +337,44 @@ def test_a_repository_over_http_with_a_credential_of_the_operators_helper(
         assert source.poll().keys == {key("d")}
     assert b"phase: Running" in upstream.read("specs/a.yaml")
     assert "secret" not in (clone.folder / "config").read_text()
+
+
+def _ssh_reads(config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ssh that git finds reads this configuration of its user (ssh takes no other home from the environment)."""
+    folder.mkdir()
+    (folder / "ssh").write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
+    (folder / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.needs("sshd")
+def test_a_repository_over_ssh(upstream: Upstream, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, base = sshd.server(), upstream.root.parent
+    _ssh_reads(server.config, base / "bin", monkeypatch)
+    remote = remote_of(server.address(upstream.root))
+    clone = Clone(clone_folder(base, remote), remote, Committer("robot <r@x>"), clock)
+    source = BranchSource(clone, Branches("main", "specs"), clock)
+    assert source.poll().keys == {key(name) for name in "abc"}
+    write(source, "a", "Running")
+    assert source.flush() == 1
+    assert b"phase: Running" in upstream.read("specs/a.yaml")
+
+
+@pytest.mark.needs("sshd")
+def test_a_host_key_that_is_not_known_is_refused_whatever_the_user_configured(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, base = sshd.server(), upstream.root.parent
+    careless = server.config_with("")
+    _ssh_reads(careless, base / "bin", monkeypatch)
+    address = server.address(upstream.root)
+    plain = subprocess.run(["git", "ls-remote", address], capture_output=True, check=False)
+    assert plain.returncode == 0, "the configuration that accepts any host does not work: the test tests nothing"
+    (careless.parent / "known_hosts").write_text("")
+    trouble = _ask(address, base)
+    assert trouble.reason == "RemoteAuthFailed"
+    assert "known_hosts" in str(trouble)
+    assert (careless.parent / "known_hosts").read_text() == ""
 
 
 @pytest.mark.parametrize(
