@@ -134,6 +134,7 @@ class Clone(Repository):
             with _step(FETCH):
                 self._git("fetch", *shape, upload, "--end-of-options", self._remote.url, refs, network=True)
         except RepositoryTroubleError as trouble:
+            clear_leftovers(self.folder)  # git leaves half a pack behind on a full disk, which keeps it full
             if trouble.reason == "BranchNotFound":
                 return None
             raise
@@ -270,7 +271,7 @@ class Clone(Repository):
     def mark(self, commit: str) -> None:
         """See Repository."""
         place = self.folder / SEEN
-        temporary = place.with_name("seen.lock")  # the name that git itself would take
+        temporary = self.folder / "seen.new"
         with _step(MARK):
             place.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("w") as file:
@@ -291,7 +292,7 @@ class Clone(Repository):
         except Conflict as error:
             raise RepositoryTroubleError("RepositoryFailed", f"a status cannot be committed: {error}") from error
         made = self._commit_object(trees[-1].oid, parent, message)
-        with _step(COMMIT):
+        with self._network, _step(COMMIT):
             self._git("unpack-objects", "-q", data=pack([*blobs.values(), *trees, made]))
         return made.oid
 

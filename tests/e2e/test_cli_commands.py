@@ -16,6 +16,8 @@ from tests.e2e.cli import INTERRUPT, ML, PATIENT, Repo, read_until, spec
 SUBCOMMANDS = [
     ("config", "show"),
     ("config", "validate"),
+    ("hook", "install"),
+    ("hook", "ring"),
     *(("key", word) for word in ("new", "list", "rotate", "revoke")),
 ]
 

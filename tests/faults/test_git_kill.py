@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.cli import LIMIT
 from tests.faults.git_world import GitWorld, spec
 
 pytestmark = pytest.mark.needs("git", "userns")
@@ -73,3 +75,55 @@ def test_a_full_disk_at_a_git_step_is_told_and_tried_again(world: GitWorld) -> N
     again = world.once()
     assert again.returncode == 0, again.stderr
     world.check("victim")
+
+
+FULL = """
+import os, subprocess, sys
+from pathlib import Path
+from controller.inventory.clock import SystemClock
+from controller.ports.repository import RepositoryTroubleError
+from controller.ports.source import Key
+from controller.sources.git import Branches, BranchSource
+from tests.fakes.upstream import Upstream
+
+disk, upstream = Path(sys.argv[1]), Upstream(Path(sys.argv[2]))
+source = BranchSource(upstream.clone(disk, SystemClock()), Branches("main", "specs"), SystemClock())
+source.poll()
+upstream.put({"big": os.urandom(4 * 2**20), "specs/other.yaml": Path(sys.argv[3]).read_bytes()})
+change = source.poll()
+assert (change.stalled, change.keys) == ("DiskFull", frozenset()), change
+assert not list(disk.rglob("tmp_*")), "half a pack keeps the disk full"
+(document,) = source.get(Key("Experiment", "default", "victim"))
+with open(disk / "ballast", "ab", buffering=0) as ballast:
+    try:
+        while True:
+            ballast.write(bytes(4096))
+    except OSError:
+        pass
+source.write_status(document, {"phase": "Running"})
+try:
+    source.flush()
+    raise SystemExit("a commit was made on a full disk")
+except RepositoryTroubleError as trouble:
+    assert trouble.reason in ("DiskFull", "RepositoryFailed"), trouble
+subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+change = source.poll()
+assert (change.stalled, {key.name for key in change.keys}) == ("", {"other"}), change
+assert source.flush() == 1
+"""
+
+
+@pytest.mark.needs("tmpfs")
+def test_a_disk_that_is_really_full(world: GitWorld) -> None:
+    disk = world.folder / "disk"
+    disk.mkdir()
+    (world.folder / "other.yaml").write_bytes(spec("other"))
+    (world.folder / "full.py").write_text(FULL)
+    script = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" "$3" "$1" "$4" "$5"'
+    words = [disk, sys.executable, world.folder / "full.py", world.upstream.root, world.folder / "other.yaml"]
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", *map(str, words)],
+        env=world.environment(), capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"phase: Running" in world.upstream.read("specs/victim.yaml")
