@@ -55,6 +55,17 @@ def _tmpfs() -> bool:
         return _runs("unshare", "--mount", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder)
 
 
+def _xfs() -> bool:
+    """A file system that shares blocks between files, in a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image")
+        with image.open("wb") as file:
+            file.truncate(512 << 20)
+        return _runs("mkfs.xfs", "-q", str(image)) and _runs(
+            "unshare", "--mount", "mount", "-o", "loop", str(image), folder
+        )
+
+
 def _inotify() -> bool:
     return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text()) > 0
 
@@ -107,6 +118,7 @@ SYSTEMS = {
     "podman": System(
         lambda: answers("podman"), "tests/testbed/containers up (as root; it says which packages it needs)"
     ),
+    "xfs": System(_xfs, "run as root, where loop devices may be mounted; apt-get install xfsprogs"),
     "minio": System(s3.answers, "tests/testbed/services up (it needs Go 1.24 or newer, once)"),
     "sshd": System(sshd.answers, "apt-get install openssh-server (as root; no service needs to run)"),
     "linux": System(lambda: sys.platform == "linux", "run on Linux"),
