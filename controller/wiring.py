@@ -294,11 +294,7 @@ def open_source(
 
 
 def open_clone(place: Place, settings: Settings, address: str) -> "Clone":
-    """The clone of a repository, made if it is not there; commits are signed with the key that signs runs.
-
-    Raises:
-        RepositoryTroubleError: the address may not be used, or the clone cannot be made.
-    """
+    """The clone of a repository, made if need be (or RepositoryTroubleError); the key that signs runs signs commits."""
     from controller.identity.commit_signing import commit_signer
     from controller.identity.keys import default_key
     from controller.inputs.addresses import remote_of
