@@ -8,6 +8,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,13 +26,22 @@ LARGE = 2 << 30
 SMALL = 20_000
 ROUNDS = 10
 
+_PEAK = """
+import resource, sys
+from pathlib import Path
+from benchmarks.hashing import _ours
+from controller.inputs.statcache import StatCache
+_ours(Path(sys.argv[1]), ["data"], StatCache(Path(sys.argv[2])))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
 
 def rows(quick: bool = False) -> tuple[Row, ...]:
     """Seconds for one large file, and for many small ones: never seen, and unchanged."""
     large, small, rounds = (4 << 20, 200, QUICK_ROUNDS) if quick else (LARGE, SMALL, ROUNDS)
     place = Path(tempfile.mkdtemp(prefix="fetchml-hashing-"))
     try:
-        return (_large(place, large, rounds), *_small(place, small, rounds))
+        return (_large(place, large, rounds), *_small(place, small, rounds), _memory(place, quick))
     finally:
         shutil.rmtree(place)
 
@@ -73,6 +83,26 @@ def _small(place: Path, count: int, rounds: int) -> tuple[Row, Row]:
         (rounds, "scandir + stat", 2.0),
     )
     return first, again
+
+
+def _memory(place: Path, quick: bool) -> Row:
+    """Bytes that each further file of one folder costs, at the peak, while it is hashed for the first time."""
+    few, many = (100, 1_000) if quick else (10_000, 100_000)
+    for count in (few, many):
+        data = place / str(count) / "data"
+        data.mkdir(parents=True)
+        for number in range(count):
+            (data / f"{number:07d}").write_bytes(b"x")
+
+    def peak(count: int) -> int:
+        words = [sys.executable, "-c", _PEAK, str(place / str(count)), str(place / f"cache-{count}")]
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        shutil.rmtree(place / f"cache-{count}", ignore_errors=True)
+        return int(subprocess.run(words, check=True, capture_output=True, env=environment).stdout) * 1024
+
+    each = [(peak(many) - peak(few)) / (many - few) for _ in range(QUICK_ROUNDS)]
+    goals = () if quick else (at_most("memory of a file", statistics.median(each), 150, " B"),)
+    return Row(f"memory for each of {few:,} to {many:,} files, never seen", "B", spread(each), goals=goals)
 
 
 def _ours(place: Path, parts: list[str], cache: StatCache | None) -> None:
