@@ -40,6 +40,8 @@ PART = 8 << 20
 """Bytes of one part; what is larger is uploaded in parts and not held in memory."""
 THREADS = 16
 TRIES = 3
+_ROOM = 4 * THREADS
+"""How many uploads of at most 1 MiB may wait in memory."""
 _FEW = 512
 """As many objects are asked for one by one; for more, listing is cheaper."""
 _SHARDS = [f"{i:02x}" for i in range(256)]
@@ -254,7 +256,8 @@ class _Uploads:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS)
-        self._room = threading.Semaphore(4 * THREADS)
+        self._room = threading.Semaphore(_ROOM)
+        self._door = threading.Lock()
         self._failed: BaseException | None = None
 
     def add(self, upload: Callable[[], None], size: int) -> None:
@@ -264,9 +267,10 @@ class _Uploads:
         """
         if self._failed is not None:
             raise self._failed
-        share = 1 + (size >> 20)
-        for _ in range(share):
-            self._room.acquire()
+        share = min(1 + (size >> 20), _ROOM)
+        with self._door:  # two who each wait for the rest of their share would wait for ever
+            for _ in range(share):
+                self._room.acquire()
 
         def run() -> None:
             try:

@@ -92,6 +92,21 @@ def test_a_failure_within_a_batch_ends_it(store: S3Objects, proxy: Proxy, place:
 
 
 @needs_minio
+def test_a_batch_takes_more_than_it_has_room_for(place: S3Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects_s3, "_ROOM", 2)
+    store = S3Objects(place)
+    pieces = [bytes([i]) * (3 << 20) for i in range(4)]
+    with store.batch():
+        threads = [threading.Thread(target=store.put, args=(piece,)) for piece in pieces]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=120)
+            assert not thread.is_alive()
+    assert store.missing(map(digest_bytes, pieces)) == set()
+
+
+@needs_minio
 @pytest.mark.parametrize("data", [DATA, LARGE], ids=["small", "large"])
 def test_a_reply_that_is_cut_short(store: S3Objects, proxy: Proxy, tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "file"
