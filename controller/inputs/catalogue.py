@@ -185,7 +185,7 @@ def _next(versions: Sequence[str]) -> str:
 def write(dataset: Dataset, file: Path) -> None:
     """Write an entry: whole, and durably, or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.fetchml-{os.getpid()}.tmp")
+    temporary = file.with_name(f".{file.name}.fetchml-new")  # a fixed name: what a kill left is written over
     try:
         with temporary.open("wb") as stream:
             stream.write(rendered(dataset))

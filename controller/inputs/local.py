@@ -17,14 +17,14 @@ from controller.facts.facts import DatasetFacts, GitFacts, InterpreterFacts, Loc
 from controller.inputs import datasets, export, lockfile, snapshots
 from controller.inputs import submission as submissions
 from controller.inputs.beneath import UnsafePathError, refused
-from controller.inputs.environments import Environments
 from controller.inputs.catalogue import version_of
+from controller.inputs.environments import Environments
 from controller.inputs.git import find_top, git_facts
 from controller.inputs.gitcmd import GitError, Objects
 from controller.inputs.interpreters import Interpreters
 from controller.inputs.refs import refs_fingerprint
-from controller.inputs.secrets import SecretDeclaration, Secrets
 from controller.inputs.remote_data_facts import StoredData
+from controller.inputs.secrets import SecretDeclaration, Secrets
 from controller.inputs.statcache import StatCache
 from controller.inputs.trees import address, normal
 from controller.ports.inputs import Inputs, Progress, Submission, no_progress
@@ -65,8 +65,8 @@ class LocalInputs(Inputs):
         self._objects = objects
         self._settings = settings or InputSettings()
         self._cache = None if self._settings.rehash else StatCache(base / "cache" / "stat")
-        self._environments = Environments(base.absolute() / "cache" / "environments")
         self._stored = StoredData(objects, shared, base, self._cache)
+        self._environments = Environments(base.absolute() / "cache" / "environments")
         self._interpreters = Interpreters(base / "cache" / "interpreters.json", self._settings.pythons)
         self._secrets = Secrets(self._settings.secrets)
         self._tracked: dict[tuple[str, str], DatasetFacts] = {}
@@ -128,6 +128,12 @@ class LocalInputs(Inputs):
         except GitError as error:
             raise LookupError(str(error)) from error
 
+    def _in_snapshot(self, sha256: str, manifest: str) -> bytes:
+        try:
+            return snapshots.file_of(self._objects, sha256, normal(manifest))
+        except snapshots.SnapshotError as error:
+            raise LookupError(str(error)) from error
+
     def _blob(self, top: str, commit: str, path: str) -> bytes:
         """A file of a commit. Preflight, staging and start each ask for the same lock, which cannot change."""
         data = self._locks.get((top, commit, path))
@@ -137,12 +143,6 @@ class LocalInputs(Inputs):
             data = objects.blob(address(commit, path))
         if data is None:
             raise LookupError(f"{path!r} is not a file of commit {commit[:12]}")
-    def _in_snapshot(self, sha256: str, manifest: str) -> bytes:
-        try:
-            return snapshots.file_of(self._objects, sha256, normal(manifest))
-        except snapshots.SnapshotError as error:
-            raise LookupError(str(error)) from error
-
         if len(self._locks) >= _LOCKS:
             self._locks.clear()
         self._locks[top, commit, path] = data
