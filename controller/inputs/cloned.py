@@ -6,6 +6,7 @@ Does not: fetch anything.
 """
 
 import os
+import posixpath
 import re
 from dataclasses import replace
 from pathlib import Path
