@@ -6,7 +6,6 @@ Does not: fetch anything.
 """
 
 import os
-import posixpath
 import re
 from dataclasses import replace
 from pathlib import Path
