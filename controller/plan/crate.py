@@ -1,8 +1,8 @@
 """RO-Crate 1.1 metadata of an exported run (https://w3id.org/ro/crate/1.1).
 
 Promises: a pure function of the manifest and of the files in the archive, so that the same run gives the same bytes;
-the run is a CreateAction with its inputs, its command and its results. Does not: claim a licence (nobody stated one),
-or describe a file that the archive does not hold.
+the run is a CreateAction with its inputs, its command and its results. Does not: invent a licence (it says that
+none is stated), or describe a file that the archive does not hold.
 """
 
 from collections.abc import Iterator, Mapping
@@ -66,6 +66,7 @@ def _root(manifest: RunManifest, sizes: Mapping[str, int]) -> dict[str, Any]:
         "name": f"Run {manifest.run_id} of the experiment {manifest.experiment}",
         "description": "One run with its plan, log, outputs and signed provenance; README.md says how to verify it.",
         "datePublished": published,
+        "license": "No licence is stated. Ask whoever ran it before you use it.",
         "identifier": manifest.run_id,
         "hasPart": [_at(path) for path in sorted(sizes)],
         "mentions": {"@id": RUN},

@@ -32,6 +32,7 @@ def test_the_root_and_its_descriptor() -> None:
     assert entities[NAME]["about"] == {"@id": "./"}
     root = entities["./"]
     assert (root["@type"], root["datePublished"]) == ("Dataset", "2026-01-02T03:05:00Z")
+    assert {"name", "description", "license"} <= set(root), "required by RO-Crate 1.1"
     assert {part["@id"] for part in root["hasPart"]} == {
         *("plan.json", "run_manifest.json", "results/a%20b%25%C3%A9.txt", "trust/k.pub.pem")
     }
