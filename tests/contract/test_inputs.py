@@ -86,7 +86,8 @@ def test_the_exported_source(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_the_lock(bench: Bench) -> None:
-    facts = bench.inputs.lock_facts(bench.git, Source(git=SOURCE), Dependencies(manifest="requirements.lock"), bench.repo.spec)
+    there = Dependencies(manifest="requirements.lock")
+    facts = bench.inputs.lock_facts(bench.git, Source(git=SOURCE), there, bench.repo.spec)
     assert (facts.found, facts.sha256, facts.packages, facts.unpinned) == (True, digest_bytes(LOCK), 1, ())
     assert bench.inputs.read_lock(bench.repo.spec, Source(git=SOURCE), bench.git.commit, "requirements.lock") == LOCK
     absent = bench.inputs.lock_facts(bench.git, Source(git=SOURCE), Dependencies(manifest="none.lock"), bench.repo.spec)
