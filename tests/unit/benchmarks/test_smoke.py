@@ -21,6 +21,7 @@ NEEDS = {
     "cli_start": ["git"],
     "save_to_start": ["git"],
     "hashing": ["openssl"],
+    "verify": ["git", "userns"],
 }
 
 
