@@ -6,6 +6,7 @@ The reconciler is alive here; tests/faults/test_kill_reconciler.py kills it too.
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,12 @@ def processes(world: World, marker: bytes) -> list[int]:
 
 def supervisors(world: World) -> list[int]:
     """Supervisors of this world."""
-    return [
-        pid for pid in processes(world, b"-S") if b"FETCHML" not in (Path("/proc") / str(pid) / "environ").read_bytes()
-    ]
+    found = []
+    for pid in processes(world, b"-S"):
+        with suppress(OSError):  # it may end while we look
+            if b"FETCHML" not in (Path("/proc") / str(pid) / "environ").read_bytes():
+                found.append(pid)
+    return found
 
 
 def started(world: World, *arguments: str) -> "subprocess.Popen[bytes]":

@@ -71,7 +71,7 @@ def _child(launch: Launch, output: int, facts: int, supervisor: int, spread: int
     os.setsid()
     _descriptors(output, facts)
     _limits(launch, spread)
-    for number in (signals.SIGTERM, signals.SIGINT, signals.SIGHUP, signals.SIGPIPE, signals.SIGXFSZ):
+    for number in signals.valid_signals() - {signals.SIGKILL, signals.SIGSTOP}:  # a shell's & ignores SIGQUIT too
         signals.signal(number, signals.SIG_DFL)
     {"bwrap": _through_bubblewrap, "unshare": _through_namespaces, "none": _plainly}[launch.launcher](launch)
 

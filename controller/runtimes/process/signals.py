@@ -10,22 +10,22 @@ from _signal import (  # type: ignore[import-not-found]  # built in; no stub
     SIGHUP,
     SIGINT,
     SIGKILL,
-    SIGPIPE,
+    SIGSTOP,
     SIGTERM,
-    SIGXFSZ,
     pidfd_send_signal,
     signal,
+    valid_signals,
 )
 
 __all__ = [
     "SIGHUP",
     "SIGINT",
     "SIGKILL",
-    "SIGPIPE",
+    "SIGSTOP",
     "SIGTERM",
-    "SIGXFSZ",
     "SIG_DFL",
     "SIG_IGN",
     "pidfd_send_signal",
     "signal",
+    "valid_signals",
 ]
