@@ -2,7 +2,7 @@
 
 Promises: the real watch_folder (watcher, loop, workers, store) in a process of its own; the window holds one rescan and
 is shorter than a minute, so the CPU share is an upper bound of an idle minute's. Counted from outside where possible:
-CPU from /proc, rows by comparing every table but the lease's (which is renewed every 5 s), specs by the loop's counter.
+CPU from /proc, rows by comparing every table, specs by the loop's counter.
 Does not: say what a first look costs (specs_cold), or measure disks: folder and store lie in memory.
 """
 
@@ -84,15 +84,14 @@ def _serve(root: Path, window: float) -> None:
 
 
 def _tables(root: Path) -> str:
-    """A digest of every row but the lease's."""
+    """A digest of every row."""
     hasher = hashlib.sha256()
     with closing(sqlite3.connect(root / ".fetchml" / "state.db")) as connection:
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")]
         assert "runs" in names
         for name in names:
-            if name != "leases":
-                for row in connection.execute(f'SELECT * FROM "{name}"'):  # noqa: S608  # a name of our own schema
-                    hasher.update(repr(row).encode())
+            for row in connection.execute(f'SELECT * FROM "{name}"'):  # noqa: S608  # a name of our own schema
+                hasher.update(repr(row).encode())
     return hasher.hexdigest()
 
 
@@ -150,7 +149,7 @@ def rows(quick: bool = False) -> tuple[Row, ...]:
             share,
             goals=(at_most("CPU", share.median, 1.0, " %"),),
             counters=counts,
-            note=f"over {window:.0f} s with one rescan each, not a minute; the lease is renewed every 5 s",
+            note=f"over {window:.0f} s with one rescan each, not a minute",
         ),
     )
 

@@ -83,14 +83,15 @@ def holder() -> str:
 def claim_lease(store: "Store", place: Place, who: str) -> "Lease | None":
     """The lease of this store, or None while another reconciler has it.
 
-    A holder that died on this host gives way at once instead of after LEASE_SECONDS. Whoever is wrongly thought dead
-    (another process namespace under one host name) is fenced off, because the new lease has a newer token.
+    The kernel says whether its holder lives. Where it cannot, a holder that died on this host gives way at once instead
+    of after LEASE_SECONDS; whoever is wrongly thought dead is fenced off, because the new lease has a newer token.
     """
     from controller.reconcile.loop import LEASE_NAME, LEASE_SECONDS
+    from controller.stores.sqlite_lock import file_of, held
     from controller.stores.sqlite_read import lease_row
 
     lease = store.acquire(LEASE_NAME, who, LEASE_SECONDS)
-    row = None if lease else lease_row(place.store, LEASE_NAME)
+    row = None if lease or held(file_of(place.store, LEASE_NAME)) else lease_row(place.store, LEASE_NAME)
     if row is None or not holder_is_dead(row.holder):
         return lease
     store.release(row)

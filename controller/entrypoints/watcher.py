@@ -51,19 +51,20 @@ class HeldElsewhereError(Exception):
 
 
 def acquire(store: Store, place: Place, who: str) -> Lease:
-    """The lease of this store; what a killed reconciler of another host left is waited out, because nobody renews it.
+    """The lease of this store. Where the kernel has no locks, what nobody renews is waited out.
 
     Raises:
-        HeldElsewhereError: somebody else has it, and renews it.
+        HeldElsewhereError: somebody else has it, and lives or renews it.
     """
+    from controller.stores.sqlite_lock import file_of, held
     from controller.stores.sqlite_read import lease_row
 
     before = None
     while (lease := claim_lease(store, place, who)) is None:
         row = lease_row(place.store, LEASE_NAME)
-        if before is not None and row is not None and row != before:
+        if held(file_of(place.store, LEASE_NAME)) or (before is not None and row is not None and row != before):
             raise HeldElsewhereError(
-                f"another reconciler is at work on {place.base}: {row.holder}. "
+                f"another reconciler is at work on {place.base}: {row.holder if row else 'it has just begun'}. "
                 "See what it does with `ml status`; stop it first to start another"
             )
         if before is None and row is not None:

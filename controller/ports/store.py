@@ -91,7 +91,8 @@ class Lease:
     holder: str
     token: int
     expires_at: float
-    """Monotonic seconds of the host's clock (CLOCK_BOOTTIME), with boot_id in `holder`."""
+    """Monotonic seconds of the host's clock (CLOCK_BOOTTIME); counts only where the store cannot tell whether the
+    holder lives."""
 
 
 class Store(ABC):
@@ -206,7 +207,11 @@ class Store(ABC):
 
     @abstractmethod
     def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
-        """The lease, or None while somebody else holds it. Renewing one's own keeps its token."""
+        """The lease, or None while somebody else holds it. Asking for one's own again keeps its token.
+
+        It is held until it is released or its holder's process ends (or the store object is closed). Only a store
+        that cannot tell whether a holder lives lets go of it after `ttl` seconds without being asked again.
+        """
 
     @abstractmethod
     def release(self, lease: Lease) -> None:

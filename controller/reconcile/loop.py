@@ -1,4 +1,4 @@
-"""The standalone reconciler's loop: look at the source, keep the queue, run the workers, renew the lease.
+"""The standalone reconciler's loop: look at the source, keep the queue, run the workers, keep the lease.
 
 Promises: every event only says "look at this key again"; work is O(changed); an idle loop parses nothing and writes
 nothing; a lost lease stops all writing. Does not: decide anything about a key (reconciler.py does).

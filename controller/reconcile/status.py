@@ -104,7 +104,7 @@ def _ready(work: Work) -> _Entry:
             api.READY,
             "Unknown",
             "FinishedElsewhere",
-            "unverified: the file says so, but this store never ran it; a new fetchml.dev/rerun annotation runs it here",
+            "unverified: the file says so, this store never ran it; a new fetchml.dev/rerun annotation runs it here",
         )
     reason, message = _why(work.outcome)
     return (api.READY, "False", reason or "Progressing", message)

@@ -40,6 +40,7 @@ from controller.sources.index import (
     Entry,
     Index,
     KeyBytes,
+    Parsed,
     decode,
     digest,
     encode,
@@ -47,7 +48,7 @@ from controller.sources.index import (
     user_parts,
 )
 from controller.sources.scan import Walk, is_spec_path, names
-from controller.sources.standing import documents_of
+from controller.sources.standing import Glance
 from controller.sources.watch import FolderWatch
 from controller.sources.writeback import StatusWriter, Written
 
@@ -68,16 +69,6 @@ class _Look:
     now_ns: int
     keys: set[KeyBytes] = field(default_factory=set)
     trouble: str = ""
-
-
-@dataclass(slots=True)
-class _Parsed:
-    """One parsed file, for `get`."""
-
-    stat: bytes
-    racy: bool
-    content: bytes
-    loaded: Loaded
 
 
 class FolderSource(Source):
@@ -105,8 +96,7 @@ class FolderSource(Source):
         expected: str = "",
     ) -> None:
         self.root = root
-        self._expected = expected
-        self._glanced: tuple[frozenset[str], tuple[Document, ...]] | None = None
+        self._glance = Glance(root, prefix, expected)
         self._prefix = prefix
         self._clock = clock
         self._read_only = read_only
@@ -120,7 +110,7 @@ class FolderSource(Source):
         self._pruned: set[KeyBytes] = set()
         self._stalled_at: int | None = None
         self._parsed = 0
-        self._cache: OrderedDict[str, _Parsed] = OrderedDict()
+        self._cache: OrderedDict[str, Parsed] = OrderedDict()
 
     def poll(self, hints: frozenset[str] | None = None) -> Change:
         """Look for changes at hinted paths (relative to the root, or absolute), or everywhere (None)."""
@@ -154,21 +144,13 @@ class FolderSource(Source):
         """From the index, or before the first poll from a look at the files that name such a kind."""
         if self._index.records:
             return super().standing(kinds)
-        return tuple(document for document in self._glance(kinds) if document.kind in kinds)
+        return self._glance.of(kinds, self._now_ns())
 
     def places(self, key: Key) -> tuple[str, ...]:
         """From the index, or before the first poll from the look that `standing` takes, for the name `expected`."""
         if self._index.records:
             return tuple(self._prefix + path for path in self._index.places(encode(key)))
-        return tuple(document.file for document in self._glance(frozenset()) if key_of(document) == key)
-
-    def _glance(self, kinds: frozenset[str]) -> tuple[Document, ...]:
-        """One look for those who never poll: a later one for fewer kinds costs nothing."""
-        before = self._glanced
-        if before is None or not kinds <= before[0]:
-            found = documents_of(self.root, self._prefix, kinds, self._expected, self._now_ns())
-            self._glanced = before = kinds, tuple(found)
-        return before[1]
+        return self._glance.places(key, self._now_ns())
 
     def keys(self) -> frozenset[Key]:
         """Every known key, invalid and withheld ones included."""
@@ -368,7 +350,7 @@ class FolderSource(Source):
     def _parse(self, path: str, read: FileBytes, content: bytes, *, racy: bool) -> Loaded:
         loaded = load(read.data, self._prefix + path)
         self._parsed += max(1, len(loaded.documents))
-        self._cache[path] = _Parsed(read.key, racy, content, loaded)
+        self._cache[path] = Parsed(read.key, racy, content, loaded)
         self._cache.move_to_end(path)
         if len(self._cache) > _REMEMBERED:
             self._cache.popitem(last=False)

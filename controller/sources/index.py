@@ -95,6 +95,16 @@ def _docs(record: bytes) -> Iterator[tuple[KeyBytes, Doc]]:
         yield record[offset - length : offset], Doc(user, wrote, held)
 
 
+@dataclass(slots=True)
+class Parsed:
+    """One parsed file, for `get`."""
+
+    stat: bytes
+    racy: bool
+    content: bytes
+    loaded: Loaded
+
+
 @dataclass(frozen=True, slots=True)
 class Withheld:
     """A key without a place."""

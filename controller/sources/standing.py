@@ -10,8 +10,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from controller.api.documents import Document, load
+from controller.ports.source import Key, key_of
 from controller.sources.files import UnsettledFileError, UnusableFileError, read_spec
 from controller.sources.scan import Walk
+
+
+class Glance:
+    """One look for those who never poll; a later one for fewer kinds costs nothing."""
+
+    def __init__(self, root: Path, prefix: str, expected: str) -> None:
+        self._root = root
+        self._prefix = prefix
+        self._expected = expected
+        self._seen: tuple[frozenset[str], tuple[Document, ...]] | None = None
+
+    def of(self, kinds: frozenset[str], now_ns: int) -> tuple[Document, ...]:
+        """Every valid document of these kinds."""
+        return tuple(document for document in self._look(kinds, now_ns) if document.kind in kinds)
+
+    def places(self, key: Key, now_ns: int) -> tuple[str, ...]:
+        """The files with a document of this key, if its name is the expected one."""
+        if key.name != self._expected:
+            return ()
+        return tuple(document.file for document in self._look(frozenset(), now_ns) if key_of(document) == key)
+
+    def _look(self, kinds: frozenset[str], now_ns: int) -> tuple[Document, ...]:
+        if self._seen is None or not kinds <= self._seen[0]:
+            found = documents_of(self._root, self._prefix, kinds, self._expected, now_ns)
+            self._seen = kinds, tuple(found)
+        return self._seen[1]
 
 
 def documents_of(root: Path, prefix: str, kinds: frozenset[str], name: str, now_ns: int) -> Iterator[Document]:

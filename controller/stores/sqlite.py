@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from controller.ports import durable
 from controller.ports.clock import Clock
 from controller.ports.source import Key
 from controller.ports.store import ORDER, AttemptRow, AttemptState, ExperimentRow, Lease, RunRow, Store, StoreError
-from controller.stores import sqlite_lease, sqlite_open, sqlite_rows
+from controller.stores import sqlite_lease, sqlite_lock, sqlite_open, sqlite_rows
 from controller.stores import sqlite_transitions as transitions
 from controller.stores.sqlite_commit import GroupCommit
 from controller.stores.sqlite_errors import explain, explained
@@ -59,6 +60,7 @@ class SqliteStore(Store):
         self._busy_timeout = busy_timeout
         self._boot_id = _boot_id() if boot_id is None else boot_id
         self._fence: Lease | None = None
+        self._leases = sqlite_lock.Locks(self.path)
         self._closed = False
         self._local = threading.local()
         self._connections: weakref.WeakSet[sqlite3.Connection] = weakref.WeakSet()
@@ -167,12 +169,24 @@ class SqliteStore(Store):
         """See the port. `holder` must be this process's own (pid and a random part)."""
         now = self._clock.monotonic()
         wanted = Lease(name, holder, 0, now + ttl)
-        take = partial(sqlite_lease.take, wanted=wanted, boot_id=self._boot_id, now=now)
+        try:
+            alone = self._leases.hold(name, holder)
+        except sqlite_lock.LockUnsupportedError:
+            return self._take(wanted, now, alone=False)
+        with explained(self.path, self._busy_timeout):
+            token = sqlite_lease.own(self._connection(), name, holder, self._boot_id)
+        if token is not None and alone:
+            return replace(wanted, token=token)
+        return self._take(wanted, now, alone=True) if alone else None
+
+    def _take(self, wanted: Lease, now: float, *, alone: bool) -> Lease | None:
+        take = partial(sqlite_lease.take, wanted=wanted, boot_id=self._boot_id, now=now, alone=alone)
         return self._write(LEASE, take, fenced=False)
 
     def release(self, lease: Lease) -> None:
         """See the port."""
         self._write(RELEASE, partial(sqlite_lease.give_back, lease=lease), fenced=False)
+        self._leases.free(lease.name, lease.holder)
 
     def set_fence(self, lease: Lease | None) -> None:
         """See the port. Holds for every thread that uses this object."""
@@ -223,6 +237,7 @@ class SqliteStore(Store):
         with suppress(StoreError):  # events may be lost, and all else was committed when its method returned
             self.flush_events()
         self._closed = True
+        self._leases.close()
         for connection in list(self._connections):
             connection.close()
 

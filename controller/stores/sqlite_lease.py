@@ -1,8 +1,9 @@
 """Leases in the database: who may act, with a token that only grows.
 
-Promises: at most one holder whose lease has not expired; a new holder always has a larger token; a lease of another
-boot of this machine has expired, whatever its clock says.
-Does not: know whether a holder still lives, nor tell apart two processes with one holder text: put a random part in it.
+Promises: at most one holder at a time; a new holder always has a larger token; a row is written only when the lease
+changes hands, as long as the kernel can say whether its holder lives (sqlite_lock.py). Where it cannot, a lease
+lasts as long as it is renewed, and one of another boot of this machine has expired, whatever its clock says.
+Does not: tell apart two processes with one holder text: put a random part in it.
 """
 
 import sqlite3
@@ -10,13 +11,16 @@ import sqlite3
 from controller.ports.store import FencedError, Lease
 
 
-def take(connection: sqlite3.Connection, wanted: Lease, boot_id: str, now: float) -> Lease | None:
-    """The lease `wanted` (its token is ignored) from `now` on; None while somebody else has it."""
+def take(connection: sqlite3.Connection, wanted: Lease, boot_id: str, now: float, *, alone: bool) -> Lease | None:
+    """The lease `wanted` (its token is ignored) from `now` on; None while somebody else has it.
+
+    `alone`: no other holder lives, whatever the row says.
+    """
     row = connection.execute(
         "SELECT holder, boot_id, token, expires_at FROM leases WHERE name = ?", (wanted.name,)
     ).fetchone()
     holder, boot, token, expires_at = row or ("", "", 0, 0.0)
-    if holder not in {"", wanted.holder} and boot == boot_id and expires_at > now:
+    if not alone and holder not in {"", wanted.holder} and boot == boot_id and expires_at > now:
         return None
     if (holder, boot) != (wanted.holder, boot_id):
         token += 1
@@ -25,6 +29,12 @@ def take(connection: sqlite3.Connection, wanted: Lease, boot_id: str, now: float
         (wanted.name, wanted.holder, boot_id, token, wanted.expires_at),
     )
     return Lease(wanted.name, wanted.holder, token, wanted.expires_at)
+
+
+def own(connection: sqlite3.Connection, name: str, holder: str, boot_id: str) -> int | None:
+    """The token of the row, if it is this holder's; None otherwise."""
+    row = connection.execute("SELECT holder, boot_id, token FROM leases WHERE name = ?", (name,)).fetchone()
+    return row[2] if row and row[:2] == (holder, boot_id) else None
 
 
 def give_back(connection: sqlite3.Connection, lease: Lease) -> None:

@@ -168,6 +168,23 @@ def test_queue_copies_the_very_bytes(project: Repo) -> None:
     assert (project.root / "other" / "specs" / "draft.yaml").exists()
 
 
+def test_queue_takes_one_document_out_of_several(project: Repo) -> None:
+    first, second = spec("one"), "# kept   as it is\n" + spec("two")
+    project.write("sweep.yaml", f"{first}---\n{second}")
+    assert "choose one with --name" in project.ml("queue", "sweep.yaml", code=2).err
+    project.ml("queue", "sweep.yaml", "--name", "two")
+    queued = project.root / "specs" / "two.yaml"
+    assert queued.read_text().endswith(second)
+    assert project.ml("validate", "specs").out.endswith("no problems\n")
+    assert project.ml("explain", "specs/two.yaml", "-o", "name").out == "default/two\n"
+    assert not (project.root / "specs" / "sweep.yaml").exists()
+    project.ml("queue", "sweep.yaml", "--name", "one")
+    project.ml("queue", "sweep.yaml", "--name", "two")
+    project.ml("explain", "sweep.yaml", "--name", "two")
+    project.write("draft.yaml", spec("two"))
+    assert "NameClash: default/two stands in specs/two.yaml" in project.ml("queue", "draft.yaml", code=4).err
+
+
 def test_status_counts_and_names(ran: Repo) -> None:
     report = ran.ml("status", "-o", "json").json
     assert (report["counts"]["completed"], report["counts"]["failed"], report["counts"]["running"]) == (1, 1, 0)

@@ -36,6 +36,8 @@ class _Memory:
     attempts: dict[str, list[AttemptRow]] = field(default_factory=dict)
     approvals: dict[str, list[str]] = field(default_factory=dict)
     leases: dict[str, Lease] = field(default_factory=dict)
+    owners: dict[str, "tuple[str, FakeStore]"] = field(default_factory=dict)
+    """Whose each lease is, and which store object holds it."""
     writes: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -201,13 +203,16 @@ class FakeStore(Store):
 
     def acquire(self, name: str, holder: str, ttl: float) -> Lease | None:
         memory = self._open()
-        now = self._clock.monotonic()
         with memory.lock:
-            old = memory.leases.get(name, Lease(name, "", 0, 0.0))
-            if old.holder not in {"", holder} and old.expires_at > now:
+            whose, owner = memory.owners.get(name, ("", self))
+            if not owner._closed and whose not in {"", holder}:
                 return None
+            if not owner._closed and owner is not self:
+                return None
+            old = memory.leases.get(name, Lease(name, "", 0, 0.0))
             token = old.token if old.holder == holder else old.token + 1
-            memory.leases[name] = Lease(name, holder, token, now + ttl)
+            memory.owners[name] = holder, self
+            memory.leases[name] = Lease(name, holder, token, self._clock.monotonic() + ttl)
             return memory.leases[name]
 
     def release(self, lease: Lease) -> None:
@@ -216,6 +221,9 @@ class FakeStore(Store):
             old = memory.leases.get(lease.name)
             if old is not None and (old.token, old.holder) == (lease.token, lease.holder):
                 memory.leases[lease.name] = replace(old, holder="", expires_at=0.0)
+            whose, owner = memory.owners.get(lease.name, ("", self))
+            if owner is self and whose == lease.holder:
+                del memory.owners[lease.name]
 
     def set_fence(self, lease: Lease | None) -> None:
         self._fence = lease

@@ -1,12 +1,15 @@
 """Several processes and one lease: exactly one of them acts, and one that lost it cannot write."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from controller.inventory.clock import SystemClock
 from controller.ports.source import Key
+from controller.stores import sqlite_lock
 from controller.stores.sqlite import SqliteStore
+from controller.stores.sqlite_read import lease_row
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,34 +76,38 @@ def test_of_many_at_once_exactly_one_holds_the_lease(tmp_path: Path) -> None:
         worker.end()
 
 
-def test_a_holder_that_slept_too_long_is_taken_over_and_cannot_write(tmp_path: Path) -> None:
-    path, clock = tmp_path / "state.db", SystemClock()
+def test_a_holder_that_hangs_keeps_it_until_somebody_breaks_it_and_then_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
     sleeper = Worker(path, "sleeper", 0.05)
     assert (sleeper.answer(), sleeper.ask("acquire"), sleeper.ask("write")) == ("ready", "holds", "wrote")
+    sleeper.process.send_signal(signal.SIGSTOP)
     successor = Worker(path, "successor", 3600)
-    assert successor.answer() == "ready"
-    while successor.ask("acquire") != "holds":
-        clock.sleep(0.01)
-    assert successor.ask("write") == "wrote"
+    assert (successor.answer(), successor.ask("acquire")) == ("ready", "waits")
+    row = lease_row(path, "reconciler")
+    assert row is not None
+    store = SqliteStore(path, SystemClock())
+    store.release(row)
+    sqlite_lock.remove(sqlite_lock.file_of(path, "reconciler"))
+    assert (successor.ask("acquire"), successor.ask("write")) == ("holds", "wrote")
+    sleeper.process.send_signal(signal.SIGCONT)
     assert sleeper.ask("write").startswith("fenced: the lease 'reconciler' of sleeper was taken over by successor")
     assert sleeper.ask("acquire") == "waits"
     sleeper.end()
     successor.end()
-    store = SqliteStore(path, clock)
-    row = store.experiment(Key("Experiment", "default", "digits"))
-    assert row is not None
-    assert (row.spec_sha256, row.generation) == ("successor", 2)
+    found = store.experiment(Key("Experiment", "default", "digits"))
+    assert found is not None
+    assert (found.spec_sha256, found.generation) == ("successor", 2)
     store.close()
 
 
-def test_a_killed_holder_blocks_nobody_after_its_time(tmp_path: Path) -> None:
-    path, clock = tmp_path / "state.db", SystemClock()
-    holder = Worker(path, "holder", 0.2)
+def test_a_killed_holder_blocks_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    holder = Worker(path, "holder", 3600)
     assert (holder.answer(), holder.ask("acquire")) == ("ready", "holds")
     holder.process.kill()
     holder.process.communicate()
-    store = SqliteStore(path, clock)
-    while (lease := store.acquire("reconciler", "next", 30)) is None:
-        clock.sleep(0.01)
+    store = SqliteStore(path, SystemClock())
+    lease = store.acquire("reconciler", "next", 30)
+    assert lease is not None
     assert lease.token == 2
     store.close()

@@ -125,10 +125,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(who=who)
     def crash_and_reopen(self, who: int) -> None:
-        """The fence is gone with the process, all else stays."""
+        """The fence is gone with the process and its leases are free, all else stays."""
         self.real[who].close()
         self.real[who] = self.open()
-        self.fake[who].set_fence(None)
+        gone, self.fake[who] = self.fake[who], self.fake[who].peer()
+        gone.close()
 
     @invariant()
     def same_state(self) -> None:

@@ -48,14 +48,15 @@ def adopt_command(ctx: click.Context, run_id: str, yes: bool) -> int:
 
 
 @click.command("unlock", epilog=examples("ml unlock          who holds it", "ml unlock --yes"))
-@click.option("--force", is_flag=True, help="Even if its holder still renews it. It will stop at its next write.")
+@click.option("--force", is_flag=True, help="Even if its holder still lives. It will stop at its next write.")
 @_yes
 @click.pass_context
 def unlock_command(ctx: click.Context, force: bool, yes: bool) -> int:
-    """Break the lease of a reconciler that is gone, so that another may start at once.
+    """Break the lease of a reconciler, so that another may start at once.
 
-    It runs out by itself 15 s after its holder stopped renewing it.
+    It ends by itself with its holder's process; a holder that hangs needs --force.
     """
+    from controller.stores.sqlite_lock import file_of, remove
     from controller.stores.sqlite_read import lease_row
     from controller.wiring import open_store
 
@@ -65,10 +66,11 @@ def unlock_command(ctx: click.Context, force: bool, yes: bool) -> int:
         click.echo("nobody holds the lease")
         return Exit.OK
     alive = reconciler_alive(place)
-    click.echo(f"lease held by {row.holder}" + (", renewed within 15 s" if alive else ", run out"))
+    click.echo(f"lease held by {row.holder}" + (", which lives" if alive else ", which is gone"))
     if alive and not force:
         raise CommandError("its holder may still be at work; stop it, or add --force", Exit.NOT_ALLOWED)
     if yes:
         open_store(place).release(row)
+        remove(file_of(place.store, LEASE_NAME))  # whoever still holds that lock is fenced by its token
     click.echo("lease broken" if yes else "add --yes to break it")
     return Exit.OK

@@ -51,10 +51,14 @@ LEASE_NAME = "reconciler"
 
 
 def reconciler_alive(place: Place) -> bool:
-    """Does somebody hold a valid lease of this store?"""
+    """Does somebody hold the lease of this store: a process that lives, or where the kernel cannot say, one in time?"""
     from controller.inventory.clock import SystemClock
+    from controller.stores.sqlite_lock import file_of, held
     from controller.stores.sqlite_read import lease_row
 
+    locked = held(file_of(place.store, LEASE_NAME))
+    if locked is not None:
+        return locked
     row = lease_row(place.store, LEASE_NAME)
     return row is not None and row.expires_at > SystemClock().monotonic()
 
@@ -129,13 +133,14 @@ def open_experiment(
     name: str | None,
     progress: "Progress",
     *,
+    among: Path | None = None,
     writes: bool = False,
     launches: bool = False,
 ) -> Opened:
     """Load a spec and wire everything around it.
 
-    Without `writes` the store is only looked at, and need not be there or writable. With `launches` the signing key is
-    opened, and so checked, now.
+    `among` is the folder with which it is reconciled, unless that is its own. Without `writes` the store is only looked
+    at, and need not be there or writable. With `launches` the signing key is opened, and so checked, now.
     """
     from controller.wiring import build_ports, look_at_store, open_signer, open_source, open_store, unopened_signer
 
@@ -143,7 +148,10 @@ def open_experiment(
     place = place_of(Path(path), settings)
     document = load_experiment(Path(path), place.root, name)
     signer = open_signer(place, settings) if launches else unopened_signer(place, settings)
-    source = open_source(place, Path(path).parent, expected=document.name)
+    folder = among or Path(path).parent
+    # Drafts in the root of a repository are not reconciled together with its specs folder.
+    apart = among is None and (place.root / "specs").is_dir() and folder.resolve() == place.root.resolve()
+    source = open_source(place, folder, expected="" if apart else document.name)
     store = open_store(place) if writes or launches else look_at_store(place)
     ports = build_ports(place, settings, source, store=store, signer=signer, progress=progress)
     return Opened(place, settings, document, ports)

@@ -1,7 +1,8 @@
 """`ml queue`: hand a spec to the reconciler.
 
-Promises: the same preflight as everywhere, then the file's very bytes in the folder that is watched, or with --push in
-a commit on the branch that is watched; what is there is not overwritten. Does not: commit or push without --push.
+Promises: the same preflight as everywhere, then the file's very bytes in the folder that is watched (with --name those
+of the one document, in a file of its own), or with --push in a commit on the branch that is watched; what is there is
+not overwritten. Does not: commit or push without --push.
 """
 
 import posixpath
@@ -12,7 +13,7 @@ import click
 
 from controller.entrypoints.cli.errors import CommandError, Exit
 from controller.entrypoints.cli.explain import explain
-from controller.entrypoints.cli.opening import open_experiment, settings_of
+from controller.entrypoints.cli.opening import open_experiment, settings_of, store_place
 from controller.entrypoints.cli.output import ProgressLine, examples
 from controller.wiring import place_of
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("path", type=click.Path())
-@click.option("--name", help="Which experiment of a file with several.")
+@click.option(
+    "--name",
+    help="Which experiment of a file with several: it alone is copied, to NAME.yaml (--push takes the whole file).",
+)
 @click.option(
     "--specs",
     default="specs",
@@ -56,19 +60,25 @@ def queue_command(
 def _copied(ctx: click.Context, path: str, name: str | None, specs: str) -> int:
     from controller.reconcile.files import write_atomic
 
+    folder = store_place(ctx, str(Path(path).parent)).root / specs
     with ProgressLine() as progress:
-        opened = open_experiment(ctx, path, name, progress)
+        opened = open_experiment(ctx, path, name, progress, among=folder)
         found = explain(opened)
     _object(found)
     if found.code is Exit.REFUSED:
         return Exit.REFUSED
-    target = opened.place.root / specs / Path(path).name
-    data = Path(path).read_bytes()
+    document = opened.document
+    alone = bool(name) and document.of > 1
+    target = folder / (f"{document.name}.yaml" if alone else Path(path).name)
+    data = document.user_part if alone else Path(path).read_bytes()
     if target.exists() and target.read_bytes() != data:
         raise CommandError(f"{target} exists already, and differs; edit it there, or rename {path}", Exit.NOT_ALLOWED)
+    shown = str(target.relative_to(opened.place.root)) if target.is_relative_to(opened.place.root) else str(target)
+    others = [place for place in found.evaluation.facts.places if place != shown]
+    if others:
+        raise CommandError(f"NameClash: {opened.key} stands in {', '.join(others)} already; rename one", Exit.REFUSED)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, data)
-    shown = target.relative_to(opened.place.root) if target.is_relative_to(opened.place.root) else target
     click.echo(f"queued {opened.key} at {shown}; `ml reconcile {specs}` runs it")
     return found.code
 

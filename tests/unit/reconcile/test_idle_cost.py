@@ -12,6 +12,7 @@ import pytest
 
 from controller.api.documents import load
 from controller.inventory.clock import SystemClock
+from controller.ports.store import Lease
 from controller.reconcile.loop import LEASE_NAME, Loop
 from controller.sources.folder import FolderSource
 from controller.stores.sqlite import SqliteStore
@@ -86,9 +87,7 @@ def quiet(loop: Loop) -> None:
 def test_idle_costs_nothing_and_one_change_costs_one(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "controller.reconcile.loop.LEASE_SECONDS", 3600
-    )  # its renewal is the one row an idle loop writes
+    monkeypatch.setattr("controller.reconcile.loop.LEASE_SECONDS", 0.03)  # it asks for its lease many times meanwhile
     folder = tmp_path / "specs"
     folder.mkdir()
     store = fill(bench, folder)
@@ -100,6 +99,17 @@ def test_idle_costs_nothing_and_one_change_costs_one(
     def commits() -> int:
         return int(watching.execute("PRAGMA data_version").fetchone()[0])
 
+    wanted: list[object] = []
+    real = store.acquire
+
+    def acquire(name: str, holder: str, ttl: float) -> Lease | None:
+        wanted.append(holder)
+        return real(name, holder, ttl)
+
+    def asked() -> int:
+        return len(wanted)
+
+    monkeypatch.setattr(store, "acquire", acquire)
     with running(loop, store):
         loop._looked.wait()
         before = commits()
@@ -110,6 +120,7 @@ def test_idle_costs_nothing_and_one_change_costs_one(
             loop._notify(frozenset({""}))
             quiet(loop)
         time.sleep(0.3)
+        assert asked() > 2
         assert (loop.counters.parsed, loop.counters.reconciled, commits()) == (parsed, SIZE, before)
         changed = folder / "e00432.yaml"
         changed.write_text(changed.read_text().replace("- hi", "- ho"))

@@ -66,7 +66,9 @@ def test_a_stored_fixture_comes_up_to_date(fixture: Path, tmp_path: Path) -> Non
     assert [row.reason for row in store.attempts("done")] == ["NodeLost", ""]
     assert store.attempts("going")[0].state is AttemptState.STARTED
     assert store.approvals(digits.uid) == ("sha256:p",)
-    assert store.acquire("reconciler", "two", 30) is None
+    lease = store.acquire("reconciler", "two", 30)
+    assert lease is not None, "nobody lives who held it"
+    assert lease.token == 2
     assert store.events()[0]["reason"] == "Launched"
     store.close()
 

@@ -1,5 +1,6 @@
 """What only the SQLite store promises: no needless writes, leases across boots, threads, events."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from controller.ports import durable
 from controller.ports.source import Key
 from controller.ports.store import AttemptState, RunRow
-from controller.stores import sqlite_transitions
+from controller.stores import sqlite_lock, sqlite_transitions
 from controller.stores.events import StoreEvents
 from controller.stores.sqlite import SqliteStore
 from tests.fakes.clock import FakeClock
@@ -77,6 +78,59 @@ def test_each_change_is_one_commit(store: SqliteStore, steps: list[str]) -> None
     ]
 
 
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks."""
+
+    def refuse(_path: Path) -> None:
+        raise sqlite_lock.LockUnsupportedError
+
+    monkeypatch.setattr(sqlite_lock, "take", refuse)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_kernel_locks_a_lease_lasts_as_long_as_it_is_renewed(store: SqliteStore) -> None:
+    clock = FakeClock()
+    first, second = (SqliteStore(store.path, clock, boot_id="this-boot") for _ in range(2))
+    lease = first.acquire("reconciler", "one", 30)
+    assert lease is not None
+    assert second.acquire("reconciler", "two", 30) is None
+    clock.advance(29)
+    renewed = first.acquire("reconciler", "one", 30)
+    assert renewed is not None
+    assert (renewed.token, renewed.expires_at) == (lease.token, lease.expires_at + 29)
+    clock.advance(29.9)
+    assert second.acquire("reconciler", "two", 30) is None
+    clock.advance(0.1)
+    taken = second.acquire("reconciler", "two", 30)
+    assert taken is not None
+    assert taken.token > lease.token
+    assert first.acquire("reconciler", "one", 30) is None
+    first.close()
+    second.close()
+
+
+def test_asking_for_a_lease_again_writes_nothing(store: SqliteStore) -> None:
+    assert store.acquire("reconciler", "one", 30) is not None
+    watching = sqlite3.connect(store.path)
+    before = watching.execute("PRAGMA data_version").fetchone()
+    for _ in range(3):
+        assert store.acquire("reconciler", "one", 30) is not None
+    assert watching.execute("PRAGMA data_version").fetchone() == before
+    watching.close()
+
+
+def test_who_lives_is_known_without_disturbing_anybody(store: SqliteStore) -> None:
+    path = sqlite_lock.file_of(store.path, "reconciler")
+    assert sqlite_lock.held(path) is None, "nobody ever was"
+    lease = store.acquire("reconciler", "one", 30)
+    assert lease is not None
+    assert sqlite_lock.held(path)
+    store.release(lease)
+    assert sqlite_lock.held(path) is False
+
+
+@pytest.mark.usefixtures("no_locks")
 def test_a_lease_of_another_boot_has_expired(store: SqliteStore) -> None:
     lease = store.acquire("reconciler", "one", 1e9)
     assert lease is not None
@@ -90,6 +144,7 @@ def test_a_lease_of_another_boot_has_expired(store: SqliteStore) -> None:
 def test_the_same_holder_after_a_reboot_is_a_new_one(store: SqliteStore) -> None:
     lease = store.acquire("reconciler", "one", 30)
     assert lease is not None
+    store.close()
     rebooted = SqliteStore(store.path, FakeClock(monotonic=1.0), boot_id="second-boot")
     again = rebooted.acquire("reconciler", "one", 30)
     assert again is not None
