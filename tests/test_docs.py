@@ -126,7 +126,7 @@ NOT_REASONS = frozenset(
         *("KiB", "MiB", "GiB", "TiB", "HxxxxxxP", "NoNewPrivs"),
         *("ConnectTimeout", "ReadTimeout", "IncompleteRead"),
         *("CustomResourceDefinition", "RunInfo", "KeyList", "StatusReport"),
-        *("RunComparison", "ChangeReview"),
+        *("RunComparison", "ChangeReview", "DatasetList", "DatasetReport", "DatasetVerification", "FileObject"),
         *("CreativeWork", "CreateAction", "SoftwareApplication", "SoftwareSourceCode"),
         *("CompletedActionStatus", "FailedActionStatus"),
         *("InotifyEvent", "WatchDescriptor", "CallbackId"),

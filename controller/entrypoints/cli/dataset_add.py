@@ -96,9 +96,12 @@ def add(place: Place, target: "Target", wanted: Wanted) -> "tuple[Dataset, Path,
     Raises:
         CommandError, UnsafePathError, CatalogueError, RowsError, DownloadError, OSError: nothing was written then.
     """
+    from controller.api.addresses import catalogue_entry
     from controller.inputs.catalogue import CatalogueError, entries, next_version, with_version, write
 
     name = wanted.name or _name_from(wanted.source)
+    if catalogue_entry(f"dataset:{name}") is None:
+        raise CommandError(f"--name {name}: write lower-case letters, digits and '-', at most 40", Exit.USAGE)
     held = [
         each
         for each in entries(wanted.folder)
@@ -180,8 +183,6 @@ def fetch(place: Place, url: str, sha256: str, limit: int, progress: ProgressLin
 def _entry(
     place: Place, wanted: Wanted, name: str, version: str, form: str, done: "Upload", before: "Dataset | None"
 ) -> "Dataset":
-    from pydantic import ValidationError
-
     from controller.api.base import API_VERSION
     from controller.api.catalog import Dataset
 
@@ -204,10 +205,9 @@ def _entry(
     value: dict[str, Any] = {"api_version": API_VERSION, "kind": "Dataset", "metadata": metadata, "spec": spec}
     try:
         return Dataset.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CommandError(f"{where}: {first['msg']}; choose another with its option", Exit.INVALID) from error
+    except ValueError as error:  # the schema's: a head, then the field, then what is wrong with it
+        _, field, wrong, *_ = str(error).splitlines()
+        raise CommandError(f"{field}: {wrong.partition(' [')[0].strip()}; choose another", Exit.INVALID) from error
 
 
 def _uri(place: Place, source: str) -> str:
