@@ -45,8 +45,13 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def write_archive(out: IO[bytes], top: str, files: Mapping[str, bytes | Callable[[], BinaryIO]]) -> None:
-    """Write `files` (path beneath `top`, to bytes or opener), sorted by path.
+def write_archive(
+    out: IO[bytes],
+    top: str,
+    files: Mapping[str, bytes | Callable[[], BinaryIO]],
+    advance: Callable[[int], None] = lambda _count: None,
+) -> None:
+    """Write `files` (path beneath `top`, to bytes or opener), sorted by path; `advance` hears of bytes that were read.
 
     Raises:
         OSError: a file cannot be read, or became shorter while it was.
@@ -58,7 +63,19 @@ def write_archive(out: IO[bytes], top: str, files: Mapping[str, bytes | Callable
                 info = tarfile.TarInfo(f"{top}/{path}")  # mode 0644, no owner, no time
                 info.size = stream.seek(0, os.SEEK_END)
                 stream.seek(0)
-                archive.addfile(info, stream)
+                archive.addfile(info, _Counted(stream, advance))  # type: ignore[arg-type]  # only read() is called
+
+
+class _Counted:
+    """A stream that says how much was read."""
+
+    def __init__(self, stream: IO[bytes], advance: Callable[[int], None]) -> None:
+        self._stream, self._advance = stream, advance
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._advance(len(data))
+        return data
 
 
 def archive_files(path: Path) -> dict[str, Callable[[], BinaryIO]]:

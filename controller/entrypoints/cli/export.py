@@ -15,7 +15,7 @@ import click
 
 from controller.entrypoints.cli.completion import complete_names
 from controller.entrypoints.cli.errors import CommandError, Exit
-from controller.entrypoints.cli.output import emit, examples, output_option, report
+from controller.entrypoints.cli.output import ProgressLine, emit, examples, output_option, report
 from controller.entrypoints.cli.records import Records, open_records
 from controller.ports import durable
 
@@ -129,6 +129,20 @@ def _size(source: bytes | Callable[[], BinaryIO]) -> int:
         return stream.seek(0, os.SEEK_END)
 
 
+class _Packing(ProgressLine):
+    """How far the archive is."""
+
+    def __init__(self, files: Files) -> None:
+        super().__init__()
+        self._total = sum(_size(source) for source in files.values())
+        self._done = 0
+
+    def advance(self, count: int) -> None:
+        """So many bytes more."""
+        self._done += count
+        self("packing", self._done, self._total)
+
+
 def _publish(records: Records, manifest: "RunManifest", files: Files, target: Path) -> str:
     """Write beside the target, verify what was written, then give it its name; its digest."""
     from controller.identity.run_archive import archive_files, write_archive
@@ -136,8 +150,9 @@ def _publish(records: Records, manifest: "RunManifest", files: Files, target: Pa
 
     temporary = target.with_name(f".{target.name}.tmp")
     try:
-        with temporary.open("wb") as out:
-            write_archive(out, manifest.run_id, files)
+        packing = _Packing(files)
+        with temporary.open("wb") as out, packing:
+            write_archive(out, manifest.run_id, files, packing.advance)
             out.flush()
             os.fsync(out.fileno())
         written = Records(records.what, records.place, archive_files(temporary), None)

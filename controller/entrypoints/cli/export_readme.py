@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 COMMANDS = r"""set -eu
 work=$(mktemp -d)
 envelope=$RUN/attestation.dsse.json
+test "$(grep -o '"sig":' "$envelope" | wc -l)" = 1   # exactly one signature
 type=$(sed 's/.*"payloadType":"\([^"]*\)".*/\1/' "$envelope")
 keyid=$(sed 's/.*"keyid":"\([0-9a-f]\{64\}\)".*/\1/' "$envelope")
 sed 's/.*"payload":"\([^"]*\)".*/\1/' "$envelope" | base64 -d > "$work/payload"
