@@ -135,3 +135,19 @@ def test_a_compressed_archive_is_told_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(_written(FILES)))
     with pytest.raises(ArchiveError, match="decompressed"):
         archive_files(path)
+
+
+def test_what_would_take_too_much_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.tar"
+    path.write_bytes(_written(FILES))
+    monkeypatch.setattr("controller.identity.run_archive.MAX_MEMBERS", len(FILES) - 1)
+    with pytest.raises(ArchiveError, match="more than 3 files"):
+        archive_files(path)
+    header = _info("pax", tarfile.XHDTYPE)
+    header.size = 2**20
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + b"9" * 2**20)
+    with pytest.raises(ArchiveError, match="a header of 1048576 bytes"):
+        archive_files(path)
+    path.write_bytes(_written({"results/" + "n/" * 3000: b""}))
+    with pytest.raises(ArchiveError, match="no plain path"):
+        archive_files(path)
