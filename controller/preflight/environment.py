@@ -2,7 +2,8 @@
 
 Process runtime: a lock, or the bare interpreter: of a stated version when the code comes from a source, for which "no
 packages needed" must be said. Every other runtime: an image by digest.
-Reasons: ImageNotSupported, ImageMissing, ImageInvalid, UnsafeImage (Refuse); LockMissing, ImageNotPinned (Refuse;
+Reasons: ImageNotSupported, ImageMissing, ImageInvalid, UnsafeImage,
+DependenciesNotSupported (Refuse); LockMissing, ImageNotPinned (Refuse;
 relaxed: caps at L0); ImageNotFound (Wait: relaxed, a tag that nothing has resolved).
 """
 
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from controller.preflight.model import Context, Finding, Rule
 
 RULE = Rule("environment")
+ENGINES = ("docker", "podman")
+"""Runtimes that run images on this host, and nothing beside them."""
 _IMAGE = "spec.environment.image"
 _NAME = r"[a-zA-Z0-9][a-zA-Z0-9._:-]*(?:/[a-zA-Z0-9._-]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
 _PINNED = re.compile(_NAME + r"@sha256:[0-9a-f]{64}")
@@ -45,6 +48,10 @@ def _found(context: Context) -> str:
 
 
 def _image(context: Context) -> Finding:
+    if context.spec.environment.dependencies is not None and context.runtime in ENGINES:
+        message = f"the {context.runtime} runtime does not install a lock into an image"
+        fix = "bring the packages in the image, and remove dependencies"
+        return RULE.refuse("DependenciesNotSupported", message, "spec.environment.dependencies", fix)
     image = context.spec.environment.image
     if image is None:
         fix = "write image: name@sha256:<64 hex>, or set spec.scheduling.target to a process target"

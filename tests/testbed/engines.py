@@ -47,13 +47,18 @@ def answers(engine: str) -> bool:
     return True
 
 
-def publish(name: str, tag: str, recipe: str) -> str:
-    """Build an image with Docker, push it to the registry under the tag, forget it there; its name by digest."""
+def publish(name: str, tag: str, recipe: str, *, context: bytes = b"") -> str:
+    """Build an image with Docker, push it to the registry under the tag, forget it there; its name by digest.
+
+    `context` is a tar with a Dockerfile, in place of the recipe alone.
+    """
     import docker
 
     api = docker.APIClient(base_url=host("docker"), version="auto", timeout=120)
     place = f"{environment()['TESTBED_REGISTRY']}/testbed/{name}"
-    list(api.build(fileobj=io.BytesIO(recipe.encode()), tag=f"{place}:{tag}", rm=True, forcerm=True, decode=True))
+    source = io.BytesIO(context or recipe.encode())
+    words = {"tag": f"{place}:{tag}", "rm": True, "forcerm": True, "decode": True, "custom_context": bool(context)}
+    list(api.build(fileobj=source, **words))
     said = list(api.push(place, tag=tag, stream=True, decode=True))
     api.remove_image(f"{place}:{tag}", force=True)
     digests = [line["aux"]["Digest"] for line in said if "aux" in line]

@@ -15,6 +15,7 @@ from controller.entrypoints.cli.output import emit, examples, output_option, pai
 
 if TYPE_CHECKING:
     from controller.facts.facts import HostFacts
+    from controller.settings import Settings
 
 
 @click.command("doctor", epilog=examples("ml doctor", "ml doctor -o json | jq .host.sandbox"))
@@ -40,7 +41,7 @@ def _checks(ctx: click.Context, host: "HostFacts") -> Iterator[dict[str, Any]]:
     yield _check("sandbox", isolated, sandbox.launcher + (f" ({sandbox.why})" if sandbox.why else ""), fix)
     yield _check("seccomp", sandbox.seccomp, "filter loaded" if sandbox.seccomp else "no filter", "install libseccomp2")
     yield from _interpreters(ctx)
-    yield from _programs()
+    yield from _programs(settings_of(ctx))
     yield _check(
         "gpu", True, ", ".join(gpu.model for gpu in host.gpus) or "none seen (experiments without GPUs run)", ""
     )
@@ -59,30 +60,30 @@ def _interpreters(ctx: click.Context) -> Iterator[dict[str, Any]]:
     yield _check("python", found.found, f"{found.version} at {found.path}", "install python3 and python3-venv")
 
 
-def _programs() -> Iterator[dict[str, Any]]:
+def _programs(settings: "Settings") -> Iterator[dict[str, Any]]:
     import shutil
 
     git = shutil.which("git")
     yield _check("git", git is not None, git or "not found: code comes from commits", "install git")
-    for engine in ("docker", "podman"):
-        yield _check(engine, True, _engine(engine), "")
+    from controller.wiring import ENGINES
+
+    for engine in ENGINES:
+        yield _engine(settings, engine)
 
 
-def _engine(name: str) -> str:
-    """What the engine itself answers; experiments on this host run without one."""
-    import subprocess
+def _engine(settings: "Settings", name: str) -> dict[str, Any]:
+    """What the engine itself answers; experiments on this host run without one unless the settings name it."""
+    from controller.wiring import open_engine
 
-    question = {"docker": "{{.Server.Version}}", "podman": "{{.Client.Version}}"}[name]
+    engine, used = open_engine(settings, name), settings.runtime == name
     try:
-        answer = subprocess.run(
-            [name, "version", "--format", question], capture_output=True, text=True, timeout=5, check=False
-        )
-    except FileNotFoundError:
-        return "not installed (not needed on this host)"
-    except subprocess.TimeoutExpired:
-        return "does not answer"
-    version = answer.stdout.strip()
-    return f"engine {version}" if answer.returncode == 0 and version else "a client, but no engine answers"
+        version, info = engine.version(), engine.info()
+    except (OSError, LookupError) as error:
+        message = str(error) if used else f"no engine answers at {engine.url} (not needed on this host)"
+        return _check(name, not used, message, "start it, or set engine to its socket (ml config show)")
+    options = ", ".join(str(option).removeprefix("name=") for option in info.get("SecurityOptions") or ())
+    used_for = "; runs are containers of it" if used else ""
+    return _check(name, True, f"engine {version.get('Version')} at {engine.url} ({options}){used_for}", "")
 
 
 def _key(ctx: click.Context) -> Iterator[dict[str, Any]]:
