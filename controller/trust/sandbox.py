@@ -64,11 +64,11 @@ def _limit_gaps(limits: Any) -> Iterator[str]:
 
 
 def _finite(limit: Any) -> bool:
-    """A limit that only a supervisor polls is a cap, not a promise (design laws, "process runtime")."""
+    """A limit that somebody polls is a cap, not a promise (design laws, "process runtime")."""
     if not isinstance(limit, Mapping):
         return False
     value, enforcer = limit.get("value"), str(limit.get("enforcer") or "none")
-    if enforcer.startswith(("none", "supervisor")):
+    if enforcer.startswith(("none", "supervisor", "reconciler")):
         return False
     if isinstance(value, float):
         return 0 < value < float("inf")

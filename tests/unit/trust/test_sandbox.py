@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from controller.runtimes.container.facts import sandbox
 from controller.trust.sandbox import hides_keys, isolation_gaps, outer_uid
 from tests.fakes.signed_run import SANDBOX
 
@@ -17,6 +18,48 @@ def test_full_isolation_has_no_gaps() -> None:
 def test_nothing_observed_shows_nothing() -> None:
     assert len(isolation_gaps({}, reconciler_uid=1000)) == 9
     assert not hides_keys({})
+
+
+CONTAINER = b"""\
+/proc/self/status:Uid:\t65532\t65532\t65532\t65532
+/proc/self/status:CapInh:\t0000000000000000
+/proc/self/status:CapPrm:\t0000000000000000
+/proc/self/status:CapEff:\t0000000000000000
+/proc/self/status:CapBnd:\t0000000000000000
+/proc/self/status:CapAmb:\t0000000000000000
+/proc/self/status:NoNewPrivs:\t1
+/proc/self/status:Seccomp:\t2
+/proc/self/uid_map:         0     231072      65536
+/proc/self/net/dev:Inter-|   Receive                                                |  Transmit
+/proc/self/net/dev:    lo:       0       0    0    0    0     0          0         0        0       0    0    0
+/proc/self/mountinfo:1 0 0:1 / / ro,relatime - overlay overlay rw
+cgroup/memory.max:67108864
+cgroup/pids.max:64
+cgroup/cpu.max:100000 100000
+"""
+"""What the launcher of a container reads, as procfacts.parse takes it."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b"", b"", ""),
+        (b"NoNewPrivs:\t1", b"NoNewPrivs:\t0", "privileges"),
+        (b"CapEff:\t0000000000000000", b"CapEff:\t00000000a80425fb", "capabilities"),
+        (b"Seccomp:\t2", b"Seccomp:\t0", "seccomp"),
+        (b"    lo:", b"  eth0:", "interfaces"),
+        (b"/ / ro,", b"/ / rw,", "root is writable"),
+        (b"cgroup/pids.max:64", b"cgroup/pids.max:max", "pids"),
+        (b"cgroup/cpu.max:100000", b"cgroup/cpu.max:max", "cpu"),
+        (b"0     231072", b"0      0     ", "outer user id"),
+    ],
+)
+def test_the_facts_of_a_container_are_read_as_its_runtime_writes_them(old: bytes, new: bytes, words: str) -> None:
+    outside = {"fresh": True, "limits": {"disk": {"value": 1, "enforcer": "reconciler (polled)"}}}
+    text = CONTAINER.replace(old, new) if old else CONTAINER
+    text = text.replace(b"Uid:\t65532", b"Uid:\t0") if words == "outer user id" else text
+    gaps = isolation_gaps(sandbox(text, outside), reconciler_uid=1000)
+    assert (not gaps) if not words else (len(gaps) == 1 and words in gaps[0]), gaps
 
 
 @pytest.mark.parametrize(
@@ -54,6 +97,7 @@ def test_each_gap_is_named(change: dict[str, Any], words: str) -> None:
         ({"value": 0.5, "enforcer": "cgroup"}, True),
         ({"value": "0-3,8", "enforcer": "affinity"}, True),
         ({"value": 1024, "enforcer": "supervisor (polled)"}, False),
+        ({"value": 1024, "enforcer": "reconciler (polled)"}, False),
         ({"value": 1024, "enforcer": "none"}, False),
         ({"value": 1024}, False),
         ({"value": "unlimited", "enforcer": "rlimit"}, False),
