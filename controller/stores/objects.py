@@ -8,7 +8,6 @@ delete, or remove the temporary files of a process that was killed before `sweep
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import os
@@ -23,13 +22,13 @@ from controller.api.canonical import hex_of
 from controller.ports import durable
 from controller.ports.objectstore import AbsentError, ChangedError, DamagedError, ObjectStore, StoredObject
 from controller.stores import objects_copy as copying
+from controller.stores.objects_lock import StoreLock, unlock
 
 PUT = durable.register("objects.put", "an object appears in the object store")
 PUT_MANY = durable.register("objects.put_many", "the objects of a batch appear in the object store")
 DELETE = durable.register("objects.delete", "an object leaves the object store")
 
 _TMP = "tmp"
-_LOCK = "lock"
 _HEX = frozenset("0123456789abcdef")
 BATCH_FILES = 4096
 BATCH_BYTES = 1 << 30
@@ -56,6 +55,7 @@ class FileObjects(ObjectStore):
         self._folder = folder
         self._text = os.fspath(folder)
         self._temporary = folder / _TMP
+        self._lock = StoreLock(self._text + "/lock")
         self._names = count()
         self._token = secrets.token_hex(8)
         self._guard = threading.Lock()
@@ -71,7 +71,7 @@ class FileObjects(ObjectStore):
     def missing(self, wanted: Iterable[str]) -> set[str]:
         """See ObjectStore.missing."""
         asked = set(wanted)
-        with self._shared():
+        with self._lock.shared():
             return {sha256 for sha256 in asked if not self._touch(sha256)}
 
     def _touch(self, sha256: str) -> bool:
@@ -164,15 +164,15 @@ class FileObjects(ObjectStore):
     def delete(self, sha256: str, *, unless_used_since: float | None = None) -> bool:
         """See ObjectStore.delete."""
         path = self._path(hex_of(sha256))
-        with self._exclusive():
-            try:
+        try:
+            with self._lock.exclusive():
                 if unless_used_since is not None and path.stat().st_mtime >= unless_used_since:
                     return False
                 with durable.step(DELETE):
                     path.unlink()
                     self._sync_deletion(path.parent)
-            except FileNotFoundError:
-                return False
+        except FileNotFoundError:
+            return False
         return True
 
     def _sync_deletion(self, folder: Path) -> None:
@@ -226,12 +226,12 @@ class FileObjects(ObjectStore):
         """A descriptor of an object, which counts as used now."""
         try:
             path = self._where(hex_of(sha256))
-            lock = self._lock(fcntl.LOCK_SH)
+            lock = self._lock.share()
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 _used_now(fd)
             finally:
-                _unlock(lock)
+                unlock(lock)
         except (FileNotFoundError, ValueError) as error:
             raise AbsentError(f"{sha256} is not in the object store {self._folder}") from error
         return fd
@@ -254,7 +254,7 @@ class FileObjects(ObjectStore):
         if not _exists(path):
             return False
         try:
-            with self._shared(), open(path, "rb") as file:  # noqa: PTH123  # no Path for each of many
+            with self._lock.shared(), open(path, "rb") as file:  # noqa: PTH123  # no Path for each of many
                 return file.read() == data and _touch(path)
         except OSError:
             return False
@@ -304,47 +304,13 @@ class FileObjects(ObjectStore):
     def _name(self, waiting: dict[str, str]) -> set[Path]:
         """Rename synced files to their objects; returns the folders whose names are to be synced."""
         shards = set()
-        with self._shared():  # or a deleter that looked at an old object would remove the new one
+        with self._lock.shared():  # or a deleter that looked at an old object would remove the new one
             for digits, temporary in waiting.items():
                 if digits[:2] not in shards:
                     self._path(digits).parent.mkdir(exist_ok=True)
                     shards.add(digits[:2])
                 os.rename(temporary, self._where(digits))  # noqa: PTH104  # no Path for each of many
         return {self._folder, *(self._folder / shard for shard in shards)}
-
-    def _lock(self, how: int) -> int:
-        """A descriptor that holds the lock of the store until it is closed; -1 where readers do without."""
-        try:
-            fd = os.open(self._text + "/" + _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError:
-            if how == fcntl.LOCK_EX:
-                raise
-            return -1  # no store yet, or one that may only be read: nobody deletes there through us
-        try:
-            fcntl.flock(fd, how)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    @contextlib.contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        lock = self._lock(how)
-        try:
-            yield
-        finally:
-            _unlock(lock)
-
-    def _shared(self) -> contextlib.AbstractContextManager[None]:
-        return self._locked(fcntl.LOCK_SH)
-
-    def _exclusive(self) -> contextlib.AbstractContextManager[None]:
-        return self._locked(fcntl.LOCK_EX)
-
-
-def _unlock(lock: int) -> None:
-    if lock >= 0:
-        os.close(lock)
 
 
 def _touch(path: str) -> bool:

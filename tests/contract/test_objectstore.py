@@ -198,6 +198,7 @@ def test_a_list_names_each_object_once(store: ObjectStore) -> None:
 
 
 def test_what_was_deleted_is_gone(store: ObjectStore) -> None:
+    assert not store.delete(digest(b"data")), "nothing was ever put"
     sha256 = store.put(b"data")
     assert store.delete(sha256)
     assert not store.delete(sha256)

@@ -185,7 +185,7 @@ def test_a_deleter_waits_for_whoever_is_looking(tmp_path: Path) -> None:
         "print(FileObjects(Path(sys.argv[1])).delete(sys.argv[2], unless_used_since=2000))"
     )
     words = [sys.executable, "-c", program, str(tmp_path / "objects"), sha256]
-    with store._shared():
+    with store._lock.shared():
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         deleter = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
         while deleter.poll() is None and not waits_for_a_lock(deleter.pid):
