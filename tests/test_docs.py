@@ -121,6 +121,34 @@ def test_the_picture_is_what_the_command_line_prints(tmp_path: Path) -> None:
 
 # CamelCase words in the code that are no reasons: units, kinds of output, names of Linux, of pip's errors, of RO-Crate
 # and of watchdog's events.
+ENGINE_WORDS: tuple[str, ...] = (
+    "AutoRemove",
+    "BindOptions",
+    "CapDrop",
+    "DeviceIDs",
+    "DeviceRequests",
+    "ExitCode",
+    "FinishedAt",
+    "HostConfig",
+    "IpcMode",
+    "LogConfig",
+    "MemorySwap",
+    "NanoCpus",
+    "NetworkMode",
+    "OOMKilled",
+    "PidsLimit",
+    "ReadOnly",
+    "ReadonlyRootfs",
+    "RepoDigests",
+    "RestartPolicy",
+    "SecurityOpt",
+    "SecurityOptions",
+    "ShmSize",
+    "StartedAt",
+    "UsernsMode",
+    "WorkingDir",
+)
+"""Keys of the engines' requests and answers."""
 NOT_REASONS = frozenset(
     {
         *("KiB", "MiB", "GiB", "TiB", "HxxxxxxP", "NoNewPrivs"),
@@ -129,6 +157,7 @@ NOT_REASONS = frozenset(
         *("RunComparison", "ChangeReview", "DatasetList", "DatasetReport", "DatasetVerification", "FileObject"),
         *("CreativeWork", "CreateAction", "SoftwareApplication", "SoftwareSourceCode"),
         *("CompletedActionStatus", "FailedActionStatus"),
+        *ENGINE_WORDS,
         *("InotifyEvent", "WatchDescriptor", "CallbackId"),
     }
 )

@@ -1,8 +1,8 @@
 """What this machine is and has.
 
 Promises: CPUs and memory are what this process may use (affinity, cgroup v1 and v2 limits of every level), not what
-is built in; free disk is fresh, the rest is read once. Does not: probe the sandbox (the runtime does; wiring passes
-the function).
+is built in; free disk and the health of GPUs are fresh, the rest is read once. Does not: probe the sandbox (the
+runtime does; wiring passes the function).
 """
 
 import os
@@ -40,7 +40,8 @@ class HostInventory(Inventory):
 
     def host(self) -> HostFacts:
         """See Inventory."""
-        return replace(self._lasting, disk_free=disk_free(self._base))
+        gpus = self._gpus()[0] if self._lasting.gpus else ()  # where there was none, none is looked for again
+        return replace(self._lasting, disk_free=disk_free(self._base), gpus=gpus)
 
     @cached_property
     def _lasting(self) -> HostFacts:

@@ -102,6 +102,7 @@ SYSTEMS = {
     ),
     "ssh-keygen": System(_signs, "apt-get install openssh-client (8.9 or newer)"),
     "gpg": System(lambda: _runs("gpg", "--version"), "apt-get install gnupg"),
+    "gcc": System(lambda: _runs("gcc", "--version"), "apt-get install gcc libc6-dev"),
     "git": System(lambda: _runs("git", "--version"), "apt-get install git"),
     "coreutils": System(lambda: _runs("sha256sum", "--version"), "apt-get install coreutils"),
     "inotify": System(_inotify, "a Linux kernel with inotify"),

@@ -94,7 +94,15 @@ def _guards(attempt: AttemptSpec, place: Place) -> dict[str, Any]:
         },
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
+        "DeviceRequests": _gpus(attempt),
     }
+
+
+def _gpus(attempt: AttemptSpec) -> list[dict[str, Any]]:
+    """Exactly the GPUs that were given to it."""
+    if not attempt.gpus:
+        return []
+    return [{"Driver": "nvidia", "DeviceIDs": list(attempt.gpus), "Capabilities": [["gpu"]]}]
 
 
 def _resources(limits: Limits, place: Place) -> dict[str, Any]:

@@ -84,12 +84,15 @@ class ContainerRuntime(Runtime):
         """Record it and make the container, unless they are there.
 
         Raises:
-            RuntimeRefusedError: see inside.check; ImageNotPinned, UnsafeImage; NotOurs when the name is taken.
+            RuntimeRefusedError: see inside.check; ImageNotPinned, UnsafeImage, GpuNotSupported; NotOurs when the
+                name is taken.
             OSError: the engine does not answer, or the image is not here.
         """
         inside.check(attempt)
         if "@sha256:" not in attempt.image:
             raise RuntimeRefusedError("ImageNotPinned", f"{attempt.image or 'no image'!r} is not named by digest")
+        if attempt.gpus and self.name == "podman":  # its Docker-compatible socket ignores the request in silence
+            raise RuntimeRefusedError("GpuNotSupported", "GPUs are given to containers of Docker only")
         place = place_of(attempt.name, attempt.run_dir)
         with self._lock:
             if self._recorded(attempt, place):
