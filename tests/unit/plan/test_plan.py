@@ -8,7 +8,7 @@ import pytest
 
 from controller.api.canonical import canonical_bytes
 from controller.plan.plan import Unresolved, build_plan, load_plan
-from tests.builders import COMMIT, experiment, facts, full_experiment, git, interpreter, sha
+from tests.builders import COMMIT, dataset, experiment, facts, full_experiment, git, interpreter, sha
 
 API = {"apiVersion": "fetchml.dev/v1alpha1", "kind": "Plan"}
 
@@ -173,3 +173,14 @@ def test_the_plan_holds_what_was_found_not_what_was_hoped():
     assert plan(spec, lock=lock).content["environment"]["dependencies"]["sha256"] == sha("9")
     assert plan(spec, lock=None).content["environment"]["dependencies"]["sha256"] == sha("d")
     assert "interpreter" not in plan(spec, interpreter=interpreter(found=False)).content["environment"]
+
+
+def test_a_catalogue_entry_is_pinned_by_its_digest_and_not_by_its_name():
+    def planned(uri, pinned):
+        of = experiment(datasets=[{"name": "d", "uri": uri}])
+        return build_plan(of, facts(of, datasets=(dataset("d", pinned=pinned),)), "process")
+
+    plan = planned("dataset:digits@1", sha("a"))
+    assert plan.content["datasets"] == [{"name": "d", "sha256": sha("a"), "mountPath": "/data/d"}]
+    assert plan.sha256 == planned("dataset:other@7", sha("a")).sha256, "the same bytes are the same plan"
+    assert plan.sha256 != planned("dataset:digits@1", sha("b")).sha256, "an entry that moved is another"

@@ -154,3 +154,64 @@ def test_each_dataset_is_named_by_its_index():
     )
     found = judged(datasets, two, facts(datasets=(dataset("b", sha256=sha("1")), dataset("a"))))
     assert [(row[1], row[3]) for row in found] == [("DatasetChecksumMismatch", "spec.datasets[1].sha256")]
+
+
+TWO_DIGESTS = "leave sha256 out to take the catalogue's, or name the version that was meant with dataset:NAME@VERSION"
+ENTRY = experiment(datasets=[{"name": "digits", "uri": "dataset:digits@1"}])
+STATED = experiment(datasets=[{"name": "digits", "uri": "dataset:digits@1", "sha256": sha("d")}])
+
+
+@cases(
+    (
+        "the catalogue states the digest",
+        ENTRY,
+        facts(datasets=(dataset(pinned=sha("e")),)),
+        [(PASS, "1 verified, 1000 bytes")],
+    ),
+    (
+        "the data is not what the catalogue says",
+        ENTRY,
+        facts(datasets=(dataset(pinned=sha("d")),)),
+        [
+            (
+                REFUSE,
+                "DatasetChecksumMismatch",
+                f"digits: dataset:digits@1 has {sha('e')}, the catalogue says {sha('d')}",
+                SHA,
+                f'write sha256: "{sha("e")}" if the new data is meant, else restore the data',
+            )
+        ],
+    ),
+    (
+        "spec and catalogue disagree",
+        STATED,
+        facts(datasets=(dataset(pinned=sha("e")),)),
+        [
+            (
+                REFUSE,
+                "DatasetChecksumMismatch",
+                f"digits: the catalogue has dataset:digits@1 with {sha('e')}, the spec says {sha('d')}",
+                SHA,
+                TWO_DIGESTS,
+            )
+        ],
+    ),
+    (
+        "no such entry",
+        ENTRY,
+        facts(
+            datasets=(dataset(found=False, sha256=None, reason="DatasetNotInCatalogue", message="did you mean digit?"),)
+        ),
+        [
+            (
+                REFUSE,
+                "DatasetNotInCatalogue",
+                "digits: did you mean digit?",
+                URI,
+                "ml dataset list shows what there is; ml dataset add makes an entry",
+            )
+        ],
+    ),
+)
+def test_catalogue_entries(experiment, facts, expected):
+    assert judged(datasets, experiment, facts) == expected

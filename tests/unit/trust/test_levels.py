@@ -229,6 +229,16 @@ DATA = {"name": "d", "uri": "file:d", "sha256": DIGEST}
             facts(datasets=(DatasetFacts("d", found=True, sha256=DIGEST),)),
             {"DatasetNotVerified": "L0"},
         ),
+        (
+            {"datasets": [{"name": "d", "uri": "dataset:d"}]},
+            facts(datasets=(DatasetFacts("d", found=True, sha256=DIGEST, pinned=DIGEST),)),
+            {},
+        ),
+        (
+            {"datasets": [{"name": "d", "uri": "dataset:d"}]},
+            facts(datasets=(DatasetFacts("d", found=True, sha256=DIGEST, pinned=OTHER),)),
+            {"DatasetNotVerified": "L0"},
+        ),
         ({}, facts(host=host(NO_SANDBOX)), {"RunCanForge": "L0"}),
         ({}, facts(policy=PolicyFacts(signing_key=False)), {"NoSigningKey": "L1"}),
         ({"sandbox": {"network": "full"}}, facts(), {"NetworkAllowed": "L3"}),
