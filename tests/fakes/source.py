@@ -37,6 +37,8 @@ class FakeSource(Source):
         self._missing: dict[Key, tuple[float, tuple[Place, ...]]] = {key: (clock.monotonic(), ()) for key in known}
         self._stalled_at: int | None = None
         self._pruned: frozenset[Key] = frozenset()
+        self._wrote: dict[tuple[str, Key], bytes] = {}
+        """Files as they were when a status was written into them."""
 
     def put(self, path: str, text: str | bytes) -> None:
         """Save a file."""
@@ -59,7 +61,7 @@ class FakeSource(Source):
         loaded = {path: load(data, path) for path, data in self.files.items()}
         now = self._clock.monotonic()
         snapshot = self._snapshot(loaded)
-        changed = {key for key, places in snapshot.items() if self._was(key) != places}
+        changed = {key for key, places in snapshot.items() if self._was(key) != places} | self._replaced(loaded)
         for key in self._seen.keys() - snapshot.keys():
             self._missing[key] = (now, self._seen[key])
         for key in snapshot.keys() & self._missing.keys():
@@ -105,6 +107,9 @@ class FakeSource(Source):
         self.statuses.append((key_of(document), dict(status)))
         if document.of == 1 and not document.flow:
             self.files[document.file] = with_status(data, status)
+            key = key_of(document)
+            if (document.file, document.user_part, False) in self._seen.get(key, ()):
+                self._wrote[document.file, key] = self.files[document.file]
         return True
 
     def confirm_deletions(self) -> None:
@@ -116,6 +121,12 @@ class FakeSource(Source):
         self._notify.append(notify)
         return lambda: self._notify.remove(notify)
 
+    def _replaced(self, loaded: Mapping[str, Loaded]) -> set[Key]:
+        """Keys whose status somebody replaced: it has to come back."""
+        gone = {(path, key) for (path, key), data in self._wrote.items() if self.files.get(path) != data}
+        self._wrote = {place: data for place, data in self._wrote.items() if place not in gone}
+        return {key for path, key in gone if path in loaded and key in map(key_of, loaded[path].documents)}
+
     def _tell(self, path: str) -> None:
         for notify in list(self._notify):
             notify(frozenset({path}))
@@ -126,7 +137,10 @@ class FakeSource(Source):
     def _snapshot(self, loaded: Mapping[str, Loaded]) -> Snapshot:
         """Places by key; a key that an invalid file had is still in it, as it was."""
         places: dict[Key, list[Place]] = {}
-        self._had = {path: keys for path, keys in self._had.items() if path in loaded}  # a deleted file had nothing
+        for path in self._had.keys() - loaded.keys():  # a deleted file has what is not known to be elsewhere, or gone
+            self._had[path] = frozenset(
+                key for key in self._had[path] if any(place[0] == path for place in self._was(key) or ())
+            )
         had = dict(self._had)
         for path, found in sorted(loaded.items()):
             present = frozenset(map(key_of, found.documents))
