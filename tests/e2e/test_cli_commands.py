@@ -213,7 +213,7 @@ def test_verify_names_what_was_changed(ran: Repo, tmp_path: Path) -> None:
     shutil.copytree(ran.folder(copy.name), copy, ignore=shutil.ignore_patterns("attempts"))
     (copy / "run.log").write_text("something else\n")
     result = ran.ml("verify", str(copy), "--trust", "trust", code=4)
-    assert "FAILED  subject     run.log" in result.out
+    assert "FAILED  subject       SubjectMismatch: run.log" in result.out
     assert "NOT verified: 1 of" in result.out
 
 

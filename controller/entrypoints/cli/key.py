@@ -86,12 +86,12 @@ def _item(key: "KeyInfo") -> dict[str, Any]:
 def _table(keys: "tuple[KeyInfo, ...]", *, wide: bool) -> str:
     if not keys:
         return "no keys; make one with `ml key new`"
-    header = ["KEY", "PRIVATE", "USES", "OWNER", "REVOKED"] + (["SINCE", "REASON"] if wide else [])
+    header = ["KEY", "PRIVATE", "USES", "OWNER", "REVOKED"] + (["SINCE", "REVOKED AT"] if wide else [])
     rows = [
         [
             *(key.key_id, "yes" if key.private else "no", ",".join(key.uses) or "-", key.owner or "-"),
-            key.revoked.at if key.revoked else "-",
-            *((key.since or "-", key.revoked.reason if key.revoked else "-") if wide else ()),
+            key.revoked.reason if key.revoked else "-",
+            *((key.since or "-", key.revoked.at if key.revoked else "-") if wide else ()),
         ]
         for key in keys
     ]
