@@ -18,7 +18,7 @@ class DatasetVersion(Model):
     version: Annotated[str, StringConstraints(pattern=VERSION_PATTERN)] = "1"
     """What experiments write after the @ of dataset:NAME@VERSION."""
     uri: str = Field(min_length=1, max_length=2048)
-    """file:, https: or s3: address. Read only where the object store does not have the digest."""
+    """Where it came from. A file: path is read where the object store does not have the digest."""
     sha256: Sha256
     """Digest of the file, or of the folder as coreutils computes it."""
     form: Literal["file", "folder"] = "file"

@@ -20,7 +20,7 @@ from controller.inputs.statcache import StatCache
 from controller.ports.inputs import Progress
 from controller.ports.objectstore import AbsentError, DamagedError, ObjectStore
 
-REMOTE = ("http:", "https:", "s3:")
+REMOTE = ("http:", "https:")
 _Answer = TypeVar("_Answer")
 
 

@@ -67,5 +67,13 @@ def _without_digest(field: str, dataset: DatasetRef, facts: DatasetFacts | None)
 def _unusable(field: str, dataset: DatasetRef, facts: DatasetFacts | None) -> Finding:
     reason = (facts.reason if facts else "") or "DatasetNotFound"
     message = f"{dataset.name}: " + ((facts.message if facts else "") or f"{dataset.uri} is not there")
-    fix = _FIXES.get(reason, f"put the data at {dataset.uri}, or correct the uri")
+    fix = _FIXES.get(reason) or _put_it_there(dataset.uri)
     return (RULE.wait if reason in _WAITING else RULE.refuse)(reason, message, field, fix)
+
+
+def _put_it_there(uri: str) -> str:
+    if uri.startswith("dataset:"):
+        return "ml dataset add the data here, or set object_store to the store that has it"
+    if uri.startswith(("http:", "https:")):
+        return "ml dataset prefetch the spec; addresses are never fetched because a spec names them"
+    return f"put the data at {uri}, or correct the uri"

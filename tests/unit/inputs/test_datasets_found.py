@@ -100,6 +100,7 @@ def test_without_git_a_path_starts_at_the_specs_folder(tmp_path: Path) -> None:
     ("uri", "reason"),
     [
         ("data/x", "UnsupportedScheme"),
+        ("s3://bucket/key", "UnsupportedScheme"),
         ("file://host/data", "UnsupportedScheme"),
         ("file:/etc/passwd", "PathOutsideRoots"),
         ("file:///etc/passwd", "PathOutsideRoots"),

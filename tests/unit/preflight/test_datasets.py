@@ -215,3 +215,40 @@ STATED = experiment(datasets=[{"name": "digits", "uri": "dataset:digits@1", "sha
 )
 def test_catalogue_entries(experiment, facts, expected):
     assert judged(datasets, experiment, facts) == expected
+
+
+WEB = experiment(datasets=[{"name": "digits", "uri": "https://example.org/d", "sha256": sha("e")}])
+
+
+@cases(
+    (
+        "an entry that no store has",
+        ENTRY,
+        facts(datasets=(dataset(found=False, sha256=None, message="not in the object store", pinned=sha("e")),)),
+        [
+            (
+                WAIT,
+                "DatasetNotFound",
+                "digits: not in the object store",
+                URI,
+                "ml dataset add the data here, or set object_store to the store that has it",
+            )
+        ],
+    ),
+    (
+        "an address that nobody fetched",
+        WEB,
+        facts(datasets=()),
+        [
+            (
+                WAIT,
+                "DatasetNotFound",
+                "digits: https://example.org/d is not there",
+                URI,
+                "ml dataset prefetch the spec; addresses are never fetched because a spec names them",
+            )
+        ],
+    ),
+)
+def test_data_that_is_elsewhere(experiment, facts, expected):
+    assert judged(datasets, experiment, facts) == expected
