@@ -18,8 +18,10 @@ def row_problems(rows: Iterable[tuple[int, Any]], schema: Mapping[str, Any]) -> 
     Raises:
         RowsError: the schema is none, or refers elsewhere.
     """
-    from jsonschema import Draft202012Validator, SchemaError
-
+    try:
+        from jsonschema import Draft202012Validator, SchemaError
+    except ModuleNotFoundError as error:
+        raise RowsError("row schemas need the library jsonschema; pip install 'fetchml[data]'") from error
     for reference in _references(schema):
         if not reference.startswith("#"):
             raise RowsError(f"the schema refers to {reference!r}; write it out, or refer to a part of it with #/...")

@@ -43,9 +43,15 @@ class Rules:
 
 
 def rules_of(text: str, at: int) -> Rules | None:
-    """The patterns of an ignore file; None when it has none."""
-    from pathspec import GitIgnoreSpec
+    """The patterns of an ignore file; None when it has none.
 
+    Raises:
+        OSError: the library that reads them is not installed.
+    """
+    try:
+        from pathspec import GitIgnoreSpec
+    except ModuleNotFoundError as error:
+        raise OSError("ignore files need the library pathspec; pip install 'fetchml[data]'") from error
     found = []
     lines = (line.removesuffix("\r") for line in text.removeprefix("\xef\xbb\xbf").split("\n"))
     for pattern in GitIgnoreSpec.from_lines(lines, backend="simple").patterns:

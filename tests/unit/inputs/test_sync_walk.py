@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,11 @@ def test_git_takes_the_same_files(
     words = ["git", "ls-files", "-z", "--others", "--exclude-per-directory=.gitignore"]
     listed = subprocess.run(words, cwd=root, check=True, capture_output=True).stdout
     assert [path_in(entry) for entry in walk(root, ignore=True).entries] == sorted(filter(None, listed.split(b"\0")))
+
+
+def test_without_the_library_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a", top="*.pyc\n")
+    monkeypatch.setitem(sys.modules, "pathspec", None)
+    with pytest.raises(OSError, match=r"fetchml\[data\]"):
+        walk(tmp_path, ignore=True)
+    assert len(walk(tmp_path, ignore=False).entries) == 2, "a dataset needs none"
