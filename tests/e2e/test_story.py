@@ -24,7 +24,7 @@ from tests.e2e.test_verify_independent import PYTHON, bare_python
 from tests.e2e.test_workflows import readme_script
 
 __all__ = ["bare_python"]
-pytestmark = pytest.mark.needs("git", "userns", "root", "tmpfs", "openssl", "index")
+pytestmark = pytest.mark.needs("git", "ssh-keygen", "userns", "root", "tmpfs", "openssl", "index")
 
 
 @dataclass
