@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.facts.facts import LockFacts, SnapshotFacts
+from controller.facts.facts import ImageFacts, LockFacts, SnapshotFacts
 from controller.preflight import dependencies, environment, interpreter
 from tests.builders import experiment, facts, git, sha
 from tests.builders import interpreter as python
@@ -106,6 +106,60 @@ def test_image_by_tag_says_what_to_write():
             "write python:3.11@sha256:<64 hex> (docker buildx imagetools inspect python:3.11 prints it)",
         )
     ]
+
+
+TAGGED = {"image": "python:3.11"}
+RELAXED = {"policy": "relaxed"}
+SUBJECTS = {
+    "a tag whose digest the engine knows": (
+        TAGGED,
+        {},
+        ImageFacts("python:3.11", sha("f"), present=True),
+        REFUSE,
+        "ImageNotPinned",
+        f"write python@{sha('f')}",
+    ),
+    "a tag that nobody resolved": (
+        TAGGED,
+        {},
+        ImageFacts("python:3.11"),
+        REFUSE,
+        "ImageNotPinned",
+        "write the digest that `ml explain --resolve` prints",
+    ),
+    "relaxed cannot run what nobody resolved": (
+        TAGGED,
+        RELAXED,
+        ImageFacts("python:3.11"),
+        WAIT,
+        "ImageNotFound",
+        "fetch it: ml explain --resolve SPEC",
+    ),
+    "an image that preloads": (
+        {"image": IMAGE},
+        {},
+        ImageFacts(IMAGE, sha("f"), present=True, loader_variables=("LD_PRELOAD",)),
+        REFUSE,
+        "UnsafeImage",
+        "use an image that sets no LD_* variables",
+    ),
+    "a lock beside an image": (
+        {"image": IMAGE, "dependencies": LOCK},
+        {},
+        ImageFacts(IMAGE, sha("f"), present=True),
+        REFUSE,
+        "DependenciesNotSupported",
+        "bring the packages in the image, and remove dependencies",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_what_the_engine_says_of_an_image(name):
+    stated, reproducibility, image, verdict, reason, fix = SUBJECTS[name]
+    one = experiment(source=SOURCE, environment=stated, reproducibility=reproducibility)
+    [(found, why, _, _, what)] = judged(environment, one, facts(one, image=image), runtime="docker")
+    assert (found, why, what) == (verdict, reason, fix)
 
 
 def test_container_without_image():
