@@ -114,12 +114,10 @@ class Resource(Model):
     """Written by the reconciler. Do not edit."""
 
     def desired(self) -> dict[str, object]:
-        """What the user asks for as JSON with defaults, without status, labels and annotations."""
+        """What the user asks for as JSON with defaults, without status and annotations, and without empty labels."""
+        left_out = {"annotations"} if self.metadata.labels else {"annotations", "labels"}
         dumped: dict[str, object] = self.model_dump(
-            mode="json",
-            by_alias=True,
-            exclude_none=True,
-            exclude={"metadata": {"labels", "annotations"}, "status": True},
+            mode="json", by_alias=True, exclude_none=True, exclude={"metadata": left_out, "status": True}
         )
         return dumped
 

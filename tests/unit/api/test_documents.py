@@ -61,12 +61,14 @@ def test_line_ends_change_no_meaning() -> None:
     assert crlf.spec_sha256 == lf.spec_sha256
 
 
-def test_spec_sha256_ignores_what_does_not_run() -> None:
+def test_spec_sha256_covers_labels_but_neither_annotations_nor_how_defaults_are_written() -> None:
     plain = one(HEAD + b"  command: [a]\n")
-    labelled = one(HEAD.replace(b"spec:", b"  labels: {a: b}\n  annotations: {c: d}\nspec:") + b"  command: [a]\n")
+    annotated = one(HEAD.replace(b"spec:", b"  annotations: {c: d}\nspec:") + b"  command: [a]\n")
+    labelled = one(HEAD.replace(b"spec:", b"  labels: {a: b}\nspec:") + b"  command: [a]\n")
     with_defaults = one(HEAD + b"  command: [a]\n  suspend: false\n  resources: {cpu: '1'}\n")
     changed = one(HEAD + b"  command: [b]\n")
-    assert plain.spec_sha256 == labelled.spec_sha256 == with_defaults.spec_sha256 != changed.spec_sha256
+    assert plain.spec_sha256 == annotated.spec_sha256 == with_defaults.spec_sha256 != changed.spec_sha256
+    assert labelled.spec_sha256 not in {plain.spec_sha256, changed.spec_sha256}
 
 
 def test_a_null_parameter_counts() -> None:

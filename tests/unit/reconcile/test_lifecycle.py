@@ -1,6 +1,7 @@
 """From a saved spec to a recorded run: launching, waiting, refusing, holding, and what changes start."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -289,3 +290,35 @@ def test_the_wall_clock_may_jump_back(bench: Bench) -> None:
     assert bench.status()["run"]["id"] == next(run.run_id for run in bench.runs() if run.created_at < "2026")
     assert set(bench.starts().values()) == {1}
     assert len(bench.runs()) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"description": "other words"},
+        {"scheduling": {"priority": 99}},
+        {"suspend": True},
+        {"metadata": {"labels": {"project": "vision"}}},
+        {"metadata": {"labels": {}}},
+    ],
+    ids=str,
+)
+def test_what_leaves_the_plan_alone_moves_the_generation_and_starts_nothing(
+    bench: Bench, change: dict[str, Any]
+) -> None:
+    first = {"metadata": {"labels": {"project": "speech"}}}
+    bench.put(experiment(**first))
+    bench.settle()
+    bench.end(0)
+    bench.settle()
+    before = bench.status()
+    bench.put(experiment(**{**first, **change}))
+    assert bench.settle() == Done()
+    after = bench.status()
+    assert after["observedGeneration"] == before["observedGeneration"] + 1 == 2
+    assert (after["planSha256"], after["phase"], len(bench.starts())) == (before["planSha256"], "Succeeded", 1)
+
+
+def test_labels_that_are_empty_are_no_labels() -> None:
+    plain, empty = (load(experiment(metadata=metadata).encode(), "x").documents[0] for metadata in ({}, {"labels": {}}))
+    assert plain.spec_sha256 == empty.spec_sha256
