@@ -102,7 +102,7 @@ def open_store(place: S3Place) -> "S3Store":
     """
     from obstore.store import S3Store
 
-    config: dict[str, Any] = {"region": place.region, "checksum_algorithm": "SHA256", "conditional_put": "etag"}
+    config: dict[str, Any] = {"region": place.region, "conditional_put": "etag"}
     if place.endpoint:
         config["endpoint"] = place.endpoint
     if place.access_key:

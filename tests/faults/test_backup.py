@@ -1,5 +1,6 @@
 """The machine is lost, and a backup is all there is; a backup or restore that is killed; objects through `ml prune`."""
 
+import io
 import os
 import shutil
 import signal
@@ -112,6 +113,23 @@ def test_a_damaged_backup_changes_nothing(world: World) -> None:
     refused = world.ml("restore", str(target), "--yes")
     assert refused.returncode == 3, refused.stderr
     assert "nothing was changed" in refused.stderr
+    assert not world.base.exists()
+    assert not list(world.repo.glob("*.restoring"))
+
+
+def test_an_object_that_rotted_in_a_backup_is_named_and_nothing_changed(world: World) -> None:
+    sha256 = with_snapshot(world)
+    target, rotten = world.folder / "backup.tar.gz", world.folder / "rotten.tar.gz"
+    assert world.ml("backup", str(target)).returncode == 0
+    world.base.rename(world.folder / "lost")
+    with tarfile.open(target) as old, tarfile.open(rotten, "w:gz") as new:
+        for member in old:
+            data = old.extractfile(member).read() if member.isfile() else b""  # type: ignore[union-attr]  # a file has one
+            changed = data[:-1] + b"?" if member.name.endswith(sha256[9:]) else data
+            new.addfile(member, io.BytesIO(changed))
+    refused = world.ml("restore", str(rotten), "--yes")
+    assert refused.returncode == 3, refused.stderr
+    assert sha256 in refused.stderr
     assert not world.base.exists()
     assert not list(world.repo.glob("*.restoring"))
 

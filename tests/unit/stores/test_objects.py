@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -173,6 +174,25 @@ def test_what_is_used_again_counts_as_new(tmp_path: Path, use: str) -> None:
 def waits_for_a_lock(pid: int) -> bool:
     lines = Path("/proc/locks").read_text().splitlines()
     return any("->" in line and str(pid) in line.split() for line in lines)
+
+
+@pytest.mark.parametrize("use", ["open", "missing", "put"])
+def test_whoever_begins_to_use_waits_for_a_deleter(tmp_path: Path, use: str) -> None:
+    store = FileObjects(tmp_path / "objects")
+    sha256 = store.put(b"data")
+    uses = {
+        "open": lambda: store.open(sha256),
+        "missing": lambda: store.missing([sha256]),
+        "put": lambda: store.put(b"data"),
+    }
+    thread = threading.Thread(target=uses[use])
+    with store._lock.exclusive():
+        thread.start()
+        while thread.is_alive() and not waits_for_a_lock(os.getpid()):
+            time.sleep(0.01)
+        assert thread.is_alive(), "it did not ask for the lock"
+    thread.join(timeout=60)
+    assert not thread.is_alive()
 
 
 def test_a_deleter_waits_for_whoever_is_looking(tmp_path: Path) -> None:
