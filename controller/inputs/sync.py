@@ -4,8 +4,8 @@ Promises: only objects that the store lacks travel, and the manifest last, so th
 files that were there; interrupted anywhere, the next call goes on with what is still missing. A file that changes
 while it is read is refused by name, and nothing that was read then is kept under a wrong digest. Unchanged folders
 cost their walk: what was hashed and sent is remembered in the stat cache, by store; that it is still in the store is
-believed for `BELIEVED` (less than what prune spares), and asked again after that. About 140 bytes of memory a file with a name of 12.
-Does not: decide what is in a folder (sync_walk.py), or follow changes.
+believed for `BELIEVED` (less than what prune spares), and asked again after that. About 130 bytes of
+memory a file, and its path. Does not: decide what is in a folder (sync_walk.py), or follow changes.
 """
 
 import errno
