@@ -119,8 +119,8 @@ def test_the_picture_is_what_the_command_line_prints(tmp_path: Path) -> None:
 
 # --- reasons and exit codes ---
 
-# CamelCase words in the code that are no reasons: units, kinds of output, names of Linux, of pip's and S3's errors, of RO-Crate
-# and of watchdog's events.
+# CamelCase words in the code that are no reasons: units, kinds of output, names of Linux, of pip's errors, of RO-Crate,
+# of S3 and of watchdog's events.
 ENGINE_WORDS: tuple[str, ...] = (
     "AutoRemove",
     "BindOptions",
