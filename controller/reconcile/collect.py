@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from controller.api.base import byte_count
 from controller.api.experiment import Output
 from controller.facts.facts import DatasetFacts
 from controller.ports import folders
@@ -48,7 +49,7 @@ class Collected:
     checkpoint_files: int = 0
     """Regular files that a next attempt finds in the checkpoints folder."""
     reason: str = ""
-    """OutputMissing, OutputNotAFile, SecretInOutput, or empty."""
+    """OutputMissing, OutputNotAFile, OutputTooLarge, SecretInOutput, or empty."""
     message: str = ""
 
 
@@ -59,12 +60,12 @@ def collect(
     before = [_as_read(files, facts, attempt) for facts, _ in record.datasets]
     after = [inputs.rehash(facts, record.document_file) for facts in before]
     needles = tuple(value.encode("utf-8", "surrogateescape") for value in secrets.values() if value)
-    found = {output.path: _read(files.results, output.path, needles) for output in record.spec.outputs}
-    measured = _read(files.results, files.metrics.name, needles)
+    results = _Results(files.results, needles, byte_count(record.spec.resources.disk))
+    found = {output.path: results.read(output.path) for output in record.spec.outputs}
+    measured = results.read(files.metrics.name)
     parsed = _metrics(files) if measured.sha256 and not measured.leaks else metrics.Metrics()
     log = _read(files.folder, files.log.name)
-    leaks = [path for path, read in [*found.items(), (files.metrics.name, measured)] if read.leaks]
-    reason, message = _objection(record.spec.outputs, found, leaks)
+    reason, message = _objection(record.spec.outputs, found, {**found, files.metrics.name: measured})
     return Collected(
         outputs=tuple(_entry(output, found[output.path]) for output in record.spec.outputs),
         metrics=parsed.last,
@@ -111,6 +112,34 @@ class _Read:
     size: int = 0
     leaks: bool = False
     exists: bool = False
+    too_large: bool = False
+    """It was not read: with it the results would have more bytes than resources.disk."""
+
+
+class _Results:
+    """Reads files of the results folder: each inode once, and in all no more bytes than the run may write.
+
+    The bytes are those of the files' sizes, holes included: a sparse file costs nothing to write and hours to hash.
+    """
+
+    def __init__(self, folder: Path, needles: tuple[bytes, ...], limit: int) -> None:
+        self._folder = folder
+        self._needles = needles
+        self._left = limit
+        self._known: dict[tuple[int, int], _Read] = {}
+
+    def read(self, relative: str) -> _Read:
+        try:
+            with _open(self._folder, relative) as file:
+                status = os.fstat(file.fileno())
+        except OSError:
+            return _read(self._folder, relative)
+        inode = status.st_dev, status.st_ino
+        if inode not in self._known:
+            fits = status.st_size <= self._left
+            self._known[inode] = _read(self._folder, relative, self._needles) if fits else _Read(too_large=True)
+            self._left -= self._known[inode].size
+        return self._known[inode]
 
 
 def _entry(output: Output, read: _Read) -> dict[str, Any]:
@@ -119,9 +148,13 @@ def _entry(output: Output, read: _Read) -> dict[str, Any]:
     return entry | ({"sha256": read.sha256, "size": read.size} if present else {})
 
 
-def _objection(outputs: tuple[Output, ...], found: Mapping[str, _Read], leaks: list[str]) -> tuple[str, str]:
+def _objection(outputs: tuple[Output, ...], found: Mapping[str, _Read], every: Mapping[str, _Read]) -> tuple[str, str]:
+    leaks = [path for path, read in every.items() if read.leaks]
     if leaks:
         return "SecretInOutput", f"the value of a secret is in {', '.join(leaks)}"
+    large = [path for path, read in every.items() if read.too_large]
+    if large:
+        return "OutputTooLarge", f"with {', '.join(large)} the outputs have more bytes than resources.disk; state more"
     required = [output.path for output in outputs if output.required and found[output.path].sha256 is None]
     odd = [path for path in required if found[path].exists]
     if odd:

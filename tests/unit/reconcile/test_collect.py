@@ -3,10 +3,13 @@
 import json
 import os
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from controller.reconcile import collect
 from controller.reconcile.collect import CHUNK
 from tests.unit.reconcile.bench import Bench, experiment
 
@@ -178,3 +181,62 @@ def test_a_metrics_file_that_is_a_fifo_or_a_link_is_no_metrics_file(bench: Bench
     bench.settle()
     os.mkfifo(results(bench) / "metrics.jsonl")
     assert ended(bench) == ("Succeeded", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "required"),
+    [("big", True), ("big", False), ("metrics.jsonl", False)],
+    ids=["needed", "optional", "metrics"],
+)
+def test_a_sparse_file_beyond_the_disk_that_was_asked_for_is_refused_unread(
+    bench: Bench, path: str, required: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = [] if path == "metrics.jsonl" else [{"name": "big", "path": path, "required": required}]
+    finish(bench, outputs=outputs, resources={"disk": "1Mi"})
+    with (results(bench) / path).open("wb") as file:
+        file.truncate(1 << 43)
+    assert (results(bench) / path).stat().st_blocks == 0, "it costs the run nothing"
+    monkeypatch.setattr("controller.reconcile.collect._chunks", _at_most(1 << 20))
+    assert ended(bench) == ("Failed", "OutputTooLarge")
+    assert path in bench.condition("Failed")["message"]
+
+
+def _at_most(most: int) -> Callable[[BinaryIO], Iterator[bytes]]:
+    """Reads a file in chunks, and fails where more than this much of one is read."""
+
+    def chunks(file: BinaryIO) -> Iterator[bytes]:
+        read = 0
+        while chunk := file.read(CHUNK):
+            read += len(chunk)
+            assert read <= most, "a worker would be held for hours"
+            yield chunk
+
+    return chunks
+
+
+def test_outputs_share_the_disk_and_one_file_of_many_names_counts_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"m{number}" for number in range(5)]
+    finish(bench, outputs=[{"name": name, "path": name} for name in names], resources={"disk": "1Mi"})
+    (results(bench) / "m0").write_bytes(b"x" * 700_000)
+    for name in names[1:]:
+        os.link(results(bench) / "m0", results(bench) / name)
+    read: list[str] = []
+    real = collect._read
+
+    def count(folder: Path, relative: str, needles: tuple[bytes, ...] = ()) -> collect._Read:
+        read.append(relative)
+        return real(folder, relative, needles)
+
+    monkeypatch.setattr(collect, "_read", count)
+    assert ended(bench) == ("Succeeded", "")
+    assert len({entry["sha256"] for entry in bench.status()["outputs"]}) == 1
+    assert [name for name in read if name in names] == ["m0"]
+
+
+def test_two_outputs_that_fit_one_by_one_do_not_fit_together(bench: Bench) -> None:
+    finish(bench, outputs=[{"name": name, "path": name} for name in ("a", "b")], resources={"disk": "1Mi"})
+    for name in ("a", "b"):
+        (results(bench) / name).write_bytes(b"x" * 700_000)
+    assert ended(bench) == ("Failed", "OutputTooLarge")
