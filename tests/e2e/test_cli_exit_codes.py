@@ -37,7 +37,7 @@ def test_1_a_damaged_store_is_a_sentence(project: Repo) -> None:
 )
 def test_2_wrong_usage(project: Repo, words: tuple[str, ...], said: str) -> None:
     if words[0] == "wait":
-        project.ml("explain", "specs/first.yaml")  # makes the store
+        project.ml("approve", "specs/first.yaml")  # makes the store
     assert said in project.ml(*words, code=Exit.USAGE).err
 
 
@@ -130,7 +130,7 @@ def test_6_a_second_reconciler(project: Repo) -> None:
 def test_6_what_exists_is_not_overwritten(project: Repo) -> None:
     project.write("drafts/first.yaml", spec("first"))
     assert "exists already" in project.ml("queue", "drafts/first.yaml", code=Exit.NOT_ALLOWED).err
-    project.ml("explain", "specs/first.yaml")
+    project.ml("approve", "specs/first.yaml")
     project.write("old.tar.gz", "")
     assert "exists already" in project.ml("backup", "old.tar.gz", code=Exit.NOT_ALLOWED).err
 
