@@ -124,7 +124,7 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}, "t": {"type
     ("name", "data", "problems"),
     [
         ("a.jsonl", b'{"n": 1}\n\n{"n": 2}\n', []),
-        ("a.jsonl.gz", gzip.compress(b'{"n": "x"}\n'), ["row 1: n: 'x' is not of type 'integer'"]),
+        ("a.jsonl.gz", gzip.compress(b'{"n": "x"}\n', mtime=0), ["row 1: n: 'x' is not of type 'integer'"]),
         ("a.csv", b"n,t\n1,0.5\n2,\n", []),
         ("a.csv", "\ufeffn,t\nx,0.5\n".encode(), ["row 1: n: 'x' is not of type 'integer'"]),
     ],
