@@ -30,6 +30,7 @@ from controller.runtimes.container.state import (
     STARTED,
     STOPPED,
     check_labels,
+    end_of,
     give_away,
     place_of,
     record_of,
@@ -238,7 +239,7 @@ class ContainerRuntime(Runtime):
             "reason": reason,
             "message": message,
             "started_at": started.get("started_at"),
-            "ended_at": time_of(state["FinishedAt"]) or self._now(),
+            "ended_at": end_of(state["FinishedAt"], started.get("started_at"), self._now()),
             "sandbox": started.get("sandbox", {}),
             "usage": dict(follower.end.usage) if follower.end else {},
         }

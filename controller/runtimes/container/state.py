@@ -98,6 +98,11 @@ def time_of(text: str) -> str | None:
     return stamp(datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}{zone}"))
 
 
+def end_of(finished: str, started: str | None, now: str) -> str:
+    """When it ended. An engine stamps the start once the program is on its way: one that ends at once ends before."""
+    return max(time_of(finished) or now, started or "")
+
+
 def stamp(moment: datetime) -> str:
     """As records have it: UTC, milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.ports.runtime import AttemptSpec, Limits, Mount
-from controller.runtimes.container import facts, images, launcher, request, vault
+from controller.runtimes.container import facts, images, launcher, request, state, vault
 from controller.runtimes.container.follow import ended_as
 from controller.runtimes.container.output import BEGINS, End, Output
 
@@ -189,3 +189,12 @@ def test_the_user_outside_follows_from_the_map() -> None:
     assert facts.outer(1000, [[0, 300000, 65536]]) == 301000
     assert facts.outer(1000, [[0, 1000, 1], [1, 100000, 65536]]) == 100999
     assert facts.outer(70000, [[0, 300000, 65536]]) is None
+
+
+def test_a_run_never_ends_before_it_starts() -> None:
+    """Docker stamps the start once the program is on its way, and the end of one that is quick may come before."""
+    early, late, now = "2026-01-01T00:00:00.256Z", "2026-01-01T00:00:00.257Z", "2026-01-01T00:00:09.000Z"
+    assert state.end_of("2026-01-01T00:00:00.256123Z", late, now) == late
+    assert state.end_of("2026-01-01T00:00:00.257Z", early, now) == late
+    assert state.end_of("0001-01-01T00:00:00Z", early, now) == now
+    assert state.end_of("2026-01-01T00:00:00.256Z", None, now) == early
