@@ -20,16 +20,15 @@ def check(context: Context) -> Iterator[Finding]:
     approved = (*(facts.approved_plans or ()), *(each.plan_sha256 for each in facts.approvals))
     if approved and plan not in approved:
         message = f"plan {plan[:19]} is not the approved {approved[-1][:19]}"
-        fix = f"restore what was approved (ml diff shows what moved), or ml approve {name} again"
+        fix = f"restore what was approved (ml diff shows what moved), or run ml approve on the file of {name}"
         yield RULE.refuse("PlanChangedSinceApproval", message, "", fix)
     elif lacking := [rule for rule in facts.policy.approvers if not _approved(context, rule)]:
         message = f"policy requires a signed approval by {_named(lacking[0])}, and there is none"
-        yield RULE.wait(
-            "ApprovalMissing", message, "", f"let one of them, who did not submit it, run ml approve {name}"
-        )
+        fix = f"let one of them, who did not submit it, run ml approve on the file of {name}"
+        yield RULE.wait("ApprovalMissing", message, "", fix)
     elif facts.policy.require_approval and not approved:
         message = "policy requires an approval and there is none"
-        yield RULE.wait("ApprovalMissing", message, "", f"ask a reviewer for ml approve {name}")
+        yield RULE.wait("ApprovalMissing", message, "", f"ask a reviewer to run ml approve on the file of {name}")
     elif approved:
         yield RULE.passed(f"plan {plan[:19]} is approved")
     else:

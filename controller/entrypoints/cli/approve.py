@@ -50,7 +50,8 @@ def approve_command(ctx: click.Context, path: str, name: str | None, plan: str |
     store, document = opened.ports.store, opened.document
     row = store.observe(opened.key, document.spec_sha256, document.file)
     store.approve(row.uid, evaluation.plan.sha256, getpass.getuser())
-    click.echo(f"approved {found.value['experiment']} with plan {evaluation.plan.sha256}")
+    how = "" if written else ", unsigned, in this store only"
+    click.echo(f"approved {found.value['experiment']} with plan {evaluation.plan.sha256}{how}")
     if written:
         click.echo(f"signed   {written} (commit it)")
     else:

@@ -121,7 +121,10 @@ def restore_command(ctx: click.Context, file: str, yes: bool) -> int:
             count = _unpack(file, partial if yes else None, progress)
         except (tarfile.TarError, EOFError, OSError) as error:
             folders.remove(partial)
-            raise CommandError(f"{file}: {error}; nothing was changed", Exit.INVALID) from error
+            why = str(error).partition("\n")[0].rstrip(":")  # tarfile lists every compression that it tried
+            raise CommandError(
+                f"{file}: {why}; name a file of `ml backup`; nothing was changed", Exit.INVALID
+            ) from error
         click.echo(f"{'restoring' if yes else 'would restore'} {count} files into {place.base}")
         if yes:
             _check_objects(partial, progress)
@@ -144,7 +147,7 @@ def _unpack(file: str, target: Path | None, progress: ProgressLine) -> int:
                 archive.extract(member, target, filter="data")
             progress("unpacking files", count, 0)
     if not has_store:
-        raise tarfile.TarError(f"not a backup made by `ml backup`: it has no {STATE}")
+        raise tarfile.TarError(f"it has no {STATE}")
     return count
 
 

@@ -85,7 +85,11 @@ def ring_command(url: str, secret_file: str) -> int:
     from controller.entrypoints.webhook import read_secret, ring_at
 
     try:
-        code = ring_at(url, read_secret(Path(secret_file)))
+        secret = read_secret(Path(secret_file))
+    except ValueError as error:
+        raise CommandError(str(error), Exit.NOT_ALLOWED) from error
+    try:
+        code = ring_at(url, secret)
     except (OSError, ValueError) as error:
         raise CommandError(f"{url}: {error}", Exit.ERROR) from error
     if code != 202:

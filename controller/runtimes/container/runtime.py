@@ -239,7 +239,7 @@ class ContainerRuntime(Runtime):
             "reason": reason,
             "message": message,
             "started_at": started.get("started_at"),
-            "ended_at": end_of(state["FinishedAt"], started.get("started_at"), self._now()),
+            "ended_at": end_of(state["FinishedAt"], str(started.get("started_at") or ""), self._now()),
             "sandbox": started.get("sandbox", {}),
             "usage": dict(follower.end.usage) if follower.end else {},
         }

@@ -98,9 +98,9 @@ def time_of(text: str) -> str | None:
     return stamp(datetime.fromisoformat(f"{head}.{(digits + '000000')[:6]}{zone}"))
 
 
-def end_of(finished: str, started: str | None, now: str) -> str:
+def end_of(finished: str, started: str, now: str) -> str:
     """When it ended. An engine stamps the start once the program is on its way: one that ends at once ends before."""
-    return max(time_of(finished) or now, started or "")
+    return max(time_of(finished) or now, started)
 
 
 def stamp(moment: datetime) -> str:

@@ -96,7 +96,7 @@ REQUIRED = PolicyFacts(require_approval=True)
                 "ApprovalMissing",
                 "policy requires an approval and there is none",
                 "",
-                "ask a reviewer for ml approve digits",
+                "ask a reviewer to run ml approve on the file of digits",
             ),
         ),
         (
@@ -107,7 +107,7 @@ REQUIRED = PolicyFacts(require_approval=True)
                 "ApprovalMissing",
                 "policy requires an approval and there is none",
                 "",
-                "ask a reviewer for ml approve digits",
+                "ask a reviewer to run ml approve on the file of digits",
             ),
         ),
         (
@@ -118,7 +118,7 @@ REQUIRED = PolicyFacts(require_approval=True)
                 "PlanChangedSinceApproval",
                 f"plan {PLAN[:19]} is not the approved sha256:111111111111",
                 "",
-                "restore what was approved (ml diff shows what moved), or ml approve digits again",
+                "restore what was approved (ml diff shows what moved), or run ml approve on the file of digits",
             ),
         ),
     ],

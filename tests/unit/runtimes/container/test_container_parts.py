@@ -197,4 +197,4 @@ def test_a_run_never_ends_before_it_starts() -> None:
     assert state.end_of("2026-01-01T00:00:00.256123Z", late, now) == late
     assert state.end_of("2026-01-01T00:00:00.257Z", early, now) == late
     assert state.end_of("0001-01-01T00:00:00Z", early, now) == now
-    assert state.end_of("2026-01-01T00:00:00.256Z", None, now) == early
+    assert state.end_of("2026-01-01T00:00:00.256Z", "", now) == early
