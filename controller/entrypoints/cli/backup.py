@@ -147,7 +147,7 @@ def _unpack(file: str, target: Path | None, progress: ProgressLine) -> int:
                 archive.extract(member, target, filter="data")
             progress("unpacking files", count, 0)
     if not has_store:
-        raise tarfile.TarError(f"it has no {STATE}")
+        raise tarfile.TarError(f"not a backup: it has no {STATE}")
     return count
 
 

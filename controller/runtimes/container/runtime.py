@@ -191,7 +191,7 @@ class ContainerRuntime(Runtime):
             self._engine.start(name)
         except (EngineError, LookupError) as error:
             found = self._look(name)
-            if found is None or found["State"]["Status"] not in ("running", "exited"):
+            if found is None or found["State"]["Status"] in ("created", "configured", "initialized"):
                 raise EngineError(str(error)) from error
 
     def inspect(self, name: str, run_dir: Path) -> Observed:
